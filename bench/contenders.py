@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bench.autoscalers import (
@@ -53,8 +53,7 @@ def without_optional(observation: Observation) -> Observation:
     """The observation as of a source that has only counts and totals."""
     if isinstance(observation.sample, Missing):
         return observation
-    sample = replace(
-        observation.sample,
+    sample = observation.sample._replace(
         duration_sum=None,
         duration_count=None,
         oldest_waiting=None,
@@ -62,7 +61,7 @@ def without_optional(observation: Observation) -> Observation:
         held=None,
         limit_seconds=None,
     )
-    return replace(observation, sample=sample, start_seconds=None, idle=None)
+    return observation._replace(sample=sample, start_seconds=None, idle=None)
 
 
 def _shipped(name: str, *, optional_inputs: bool = True, phase: float = 0.5, **settings: Any) -> Contender:

@@ -1,6 +1,7 @@
 """`python -m bench.profiles FOLDER...`: where the time of scrapes goes in the exporter of each working copy.
 
-Needs py-spy (`pip install py-spy`) in the PATH. One job in every queue between two scrapes; the share of the
+Needs py-spy (`pip install py-spy`) in the PATH. One job in every queue between two scrapes, or in each n-th
+(`--each`; 0: in none); the share of the
 samples of all threads that run, by the module of the exporter in which they are, at any depth (`with calls`)
 and as the innermost of ours (`own`).
 """
@@ -60,7 +61,7 @@ def _module(frame: str) -> str:
     return path[max(starts) :] if starts and "site-packages" not in path else ""
 
 
-def profile(folder: Path, queues: int, rate: int) -> list[Share]:
+def profile(folder: Path, queues: int, each: int, rate: int) -> list[Share]:
     """The exporter of one working copy, on a Redis of its own."""
     with start_redis() as redis, TemporaryDirectory() as temporary:
         fill(redis.port, queues=queues, jobs_per_queue=JOBS)
@@ -87,7 +88,8 @@ def profile(folder: Path, queues: int, rate: int) -> list[Share]:
             number = 0
             while recorder.poll() is None:
                 number += 1
-                change(redis.port, names(queues), number)
+                if each:
+                    change(redis.port, names(queues)[::each], number)
                 time.sleep(1.0)
                 scraper.scrape()
         return shares(output.read_text().splitlines())
@@ -97,12 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.profiles")
     parser.add_argument("folders", nargs="*", type=Path, default=[Path(__file__).parents[1]])
     parser.add_argument("--queues", type=int, default=1_000)
+    parser.add_argument("--each", type=int, default=1, help="one job in each n-th queue between two scrapes")
     parser.add_argument("--rate", type=int, default=200, help="samples a second")
     options = parser.parse_args(arguments)
     for folder in options.folders:
-        print(f"\n{folder}: {options.queues:,} queues, all changing")
+        what = f"1 of {options.each} changing" if options.each else "idle"
+        print(f"\n{folder}: {options.queues:,} queues, {what}")
         print(f"{'':<44}{'own':>8}{'with calls':>12}")
-        for share in profile(folder.absolute(), options.queues, options.rate)[:_ROWS]:
+        for share in profile(folder.absolute(), options.queues, options.each, options.rate)[:_ROWS]:
             print(f"{share.module:<44}{share.own:>8.1%}{share.with_calls:>12.1%}")
     return 0
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from scaler.model import QueueSample
 
@@ -14,8 +13,7 @@ _STEP: Final = 15.0  # seconds between two samples that are kept
 _MIN_SECONDS: Final = 10.0  # the shortest time that a rate may cover
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(NamedTuple):
     """Jobs per minute that completed or failed, the share of them that failed, and the average seconds of an
     attempt, over the last `seconds`. None: no such totals, or nothing ended."""
 
@@ -72,7 +70,11 @@ def _grown(before: float | None, now: float | None) -> float | None:
 
 def _began(before: QueueSample, now: QueueSample) -> bool:
     """A queue is seen before its events are: one sample without totals must not hide those of minutes."""
-    totals = ("completed", "failed", "duration_count", "duration_sum")
     if before.completed is None and now.completed is not None:
         return True
-    return any((_grown(getattr(before, name), getattr(now, name)) or 0.0) < 0 for name in totals)
+    return (
+        (_grown(before.completed, now.completed) or 0.0) < 0
+        or (_grown(before.failed, now.failed) or 0.0) < 0
+        or (_grown(before.duration_count, now.duration_count) or 0.0) < 0
+        or (_grown(before.duration_sum, now.duration_sum) or 0.0) < 0
+    )

@@ -174,7 +174,7 @@ class Controller:
         self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
         if leading:
-            self._state.save(self.learned(targets))
+            self._state.save(lambda: self.learned(targets))
         return result
 
     def restore(self, managed: Iterable[Managed], *, workers: bool, most: int | None = None) -> None:
@@ -292,13 +292,13 @@ class Controller:
             idle = None if answers is None else answers.of(target.name, target.target)
             asked = observation
             if isinstance(idle, Ok):
-                asked = replace(observation, idle=idle.value)
-            elif idle is not None and replace(undecided, decision=decision).may_outlast_grace:
-                asked = replace(observation, idle_unknown=idle.message)
+                asked = observation._replace(idle=idle.value)
+            elif idle is not None and undecided._replace(decision=decision).may_outlast_grace:
+                asked = observation._replace(idle_unknown=idle.message)
             if asked is not observation:  # decide again, with what is known only now
                 decision, learned = step(settings, interval, asked, control, memory)
         self._memories[target.name] = learned
-        return replace(undecided, decision=decision, excess=excess)
+        return undecided._replace(decision=decision, excess=excess)
 
     def _excess_of(self, target: Managed, metrics: TargetMetrics, workers: Workers) -> float | None:
         most = most_jobs(target.settings, len(metrics.queues))
@@ -307,9 +307,11 @@ class Controller:
         return jobs_in_excess(known, workers.grace_seconds)
 
     def _with_since(self, target_step: TargetStep) -> TargetStep:
-        before = self._since.get(target_step.name, {})
-        since = {name: before.get(name, target_step.time) for name in target_step.conditions}
-        return replace(target_step, since=since)
+        before, conditions = self._since.get(target_step.name, {}), target_step.conditions
+        since = before
+        if before.keys() != conditions:
+            since = {name: before.get(name, target_step.time) for name in conditions}
+        return target_step._replace(since=since)
 
     def _activity(self, name: str, sample: QueueSample | Missing) -> Activity | None:
         if isinstance(sample, Missing):
@@ -348,7 +350,7 @@ class Controller:
             if memory is not None:
                 self._memories[decided.name] = record_scaling(memory, decided.time, new)
             self._state.record_action(decided.name, decided.time, old, new, reason)
-        return replace(decided, acted=result)
+        return decided._replace(acted=result)
 
     def _log(self, steps: Sequence[TargetStep], *, acting: bool) -> None:
         """A line for each change, and for each problem of a target that begins, changes or ends."""

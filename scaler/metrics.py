@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
 from scaler.config.policy_keys import POLICY_OWN
 from scaler.model import Condition, Missing, Workers
 from scaler.step_result import StepCounters, StepResult, TargetStep
@@ -27,17 +25,6 @@ class ScalerFamily:
     help: str
     labels: tuple[str, ...]
     read: Callable[[StepResult, StepCounters], Iterable[LabelledValue]]
-
-    def metric(self, result: StepResult, counters: StepCounters) -> Metric:
-        if self.kind == "counter":
-            family: Metric = CounterMetricFamily(
-                self.name.removesuffix("_total"), self.help, labels=self.labels
-            )
-        else:
-            family = GaugeMetricFamily(self.name, self.help, labels=self.labels)
-        for values, value in self.read(result, counters):
-            family.add_metric(list(values), value)  # type: ignore[attr-defined]
-        return family
 
 
 def _of(
@@ -62,8 +49,9 @@ def _workers(value: Callable[[Workers], int | None]) -> Callable[[TargetStep], f
 def _conditions(result: StepResult, counters: StepCounters) -> Iterator[LabelledValue]:
     del counters
     for step in result.steps:
+        queues, holding = ",".join(step.queues), step.conditions
         for condition in CONDITIONS:
-            yield (",".join(step.queues), step.name, condition), float(condition in step.conditions)
+            yield (queues, step.name, condition), float(condition in holding)
 
 
 def _slo(step: TargetStep) -> float | None:
@@ -240,10 +228,3 @@ SCALER_FAMILIES: Final = (
         lambda _, counters: [((), float(counters.steps))],
     ),
 )
-
-
-def metrics(result: StepResult | None, counters: StepCounters) -> Iterator[Metric]:
-    """All families as prometheus_client has them; before the first step none."""
-    if result is not None:
-        for family in SCALER_FAMILIES:
-            yield family.metric(result, counters)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
 
 
-@dataclass(frozen=True, slots=True)
-class QueueSample:
+class QueueSample(NamedTuple):
     """The figures of a target's queues, summed over them. None: there is no such series.
 
     `at` is the time of the scrape. Jobs `waiting` can be taken now (wait, paused and prioritized); the totals
@@ -79,8 +79,7 @@ class RunTimeP99:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class TargetMetrics:
+class TargetMetrics(NamedTuple):
     """The metrics of a target's queues together; `queues` are the names that exist of those it serves, `busy`
     those of them with jobs that wait, run or are due. `unknown`: what is missing beside the sample, which is
     then a lower bound (None: nothing). `run_p99`: of the queue whose jobs take longest (None: not known)."""
@@ -92,8 +91,7 @@ class TargetMetrics:
     run_p99: RunTimeP99 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """The input of a decision. `workers` is the requested number, `ready` how many can take jobs (None: not
     known), `start_seconds` the 0.9-quantile of measured start times (None: not measured yet), `contested` who
     else scales the target (None: nobody), `idle` how many of the ready workers have no job (None: not
@@ -117,8 +115,7 @@ class Observation:
     grace_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """The number of workers that a policy proposes, before the guards. `reason` is a label value (queue,
     load, held, ...), `sentence` explains it to people, `inputs` are the figures behind it; `slots` are the
     jobs that a worker runs at once, as set or as measured."""
@@ -126,7 +123,7 @@ class Proposal:
     workers: int
     reason: str
     sentence: str
-    inputs: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, float] = MappingProxyType({})
     slots: float = 1.0
 
 
@@ -141,8 +138,7 @@ class Override:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(NamedTuple):
     """The pause and the override of a target. An expired override is not included."""
 
     paused: bool = False
@@ -165,8 +161,7 @@ Condition: TypeAlias = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The desired number of workers, after all guards. `reason` is the policy's, or that of the stage that
     changed the number last; `sentence` is the whole explanation; `notes` has a line for each stage that
     added one; `busy` workers have a job at least."""
@@ -175,7 +170,7 @@ class Decision:
     proposed: int | None
     reason: str
     sentence: str
-    inputs: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, float] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     conditions: frozenset[Condition] = frozenset()
     busy: int = 0
@@ -184,8 +179,7 @@ class Decision:
 # --- targets ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Workers:
+class Workers(NamedTuple):
     """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
     it. `shared`: others may set the requested number; `applied`: a manifest that was applied set it;
     `grace_seconds`: how long a worker has to finish its jobs before it is killed (None: not known);

@@ -19,7 +19,7 @@ from scaler.config.policy_layers import checked_policy, origins, resolve
 from scaler.config.settings import PolicySettings, ScalerSettings, TargetSettings, slo_of
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
-from scaler.metrics import metrics
+from scaler.exposition import FamilyText
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.rhythm import Rhythm, next_step
@@ -45,6 +45,7 @@ from service.web.web_config import WebConfig
 log = logging.getLogger(__name__)
 
 _LATE_SECONDS: Final = 60.0
+_END: Final = b"# EOF\n"  # of OpenMetrics
 
 _KnownPolicy: TypeAlias = tuple[ScalerSettings, TargetSettings, Mapping[str, Any], PolicySettings, str]
 """What a policy is made of, the policy, and what is wrong with it."""
@@ -85,6 +86,7 @@ class Scaler:
         )
         self._registry = process_registry()
         self._registry.register(_ScalerCollector(self))
+        self._families = FamilyText()
         self._started = monotonic()
 
     def start(self) -> None:
@@ -100,7 +102,8 @@ class Scaler:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
         ended = self._task.stop(_LATE_SECONDS)
         if self.leading:
-            self._state.save(self._controller.learned(self._managed(self._reloader.current)), at_once=True)
+            managed = self._managed(self._reloader.current)
+            self._state.save(lambda: self._controller.learned(managed), at_once=True)
         ended = self._backend.stop() and ended
         for _, target in self._targets.values():
             self._close_later(target)
@@ -277,7 +280,12 @@ class Scaler:
         return result
 
     def exposition(self, form: MetricsFormat) -> bytes:
-        return registry_text(self._registry, form)
+        """In OpenMetrics or as text."""
+        if form != "openmetrics":
+            families = self._families.of(self._last, self._controller.counters, "text")
+            return registry_text(self._registry, "text") + families
+        families = self._families.of(self._last, self._controller.counters, "openmetrics")
+        return registry_text(self._registry, form).removesuffix(_END) + families + _END
 
     def why_not_ready(self) -> list[str]:
         if not self._task.alive:
@@ -285,9 +293,8 @@ class Scaler:
         return [] if self._controller.last else ["the first step is not done yet"]
 
     def collect(self) -> Iterable[Metric]:
-        """The scaler's families, for prometheus_client."""
+        """What is not of a step, for prometheus_client."""
         yield InfoMetricFamily("oxherd_build", "The scaler's version.", {"version": self._version})
-        yield from metrics(self._last, self._controller.counters)
         yield from Refusals(self._auth).collect()
 
     @property

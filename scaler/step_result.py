@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from scaler.activity import Activity
 from scaler.config.settings import PolicySettings
@@ -28,9 +29,12 @@ _FIXED: Final[frozenset[Condition]] = frozenset(
     {"Overridden", "Paused", "Contested", "Resting", "MetricsStale"}
 )
 
+_NONE: Final[frozenset[Condition]] = frozenset()
+_CONDITIONS: Final[Mapping[str, Condition]] = {"not_found": "TargetNotFound", "forbidden": "Forbidden"}
+"""By the kind of an error."""
 
-@dataclass(frozen=True, slots=True)
-class TargetStep:
+
+class TargetStep(NamedTuple):
     """One target in one step. Without a decision, its workers could not be read. `since`: when each of its
     conditions began (unix s); `run_p99`: how long the slowest jobs of the last hour ran (None: not known);
     `excess`: the jobs that each worker ran for minutes, more than it is set to (None: no more)."""
@@ -48,7 +52,7 @@ class TargetStep:
     unknown: Missing | None = None
     run_p99: RunTimeP99 | None = None
     excess: float | None = None
-    since: Mapping[Condition, float] = field(default_factory=dict)
+    since: Mapping[Condition, float] = MappingProxyType({})
 
     @property
     def desired(self) -> int | None:
@@ -89,22 +93,20 @@ class TargetStep:
     @property
     def conditions(self) -> frozenset[Condition]:
         """The decision's conditions, and those of errors of the target and of its metrics."""
-        conditions = set(self.decision.conditions) if self.decision else set()
-        kinds = [self.workers.kind] if isinstance(self.workers, Failed) else []
-        kinds += [self.acted.kind] if isinstance(self.acted, NotApplied) else []
-        if "not_found" in kinds:
-            conditions.add("TargetNotFound")
-        if "forbidden" in kinds:
-            conditions.add("Forbidden")
+        decided = self.decision.conditions if self.decision else _NONE
+        kinds = [
+            failed.kind for failed in (self.workers, self.acted) if isinstance(failed, Failed | NotApplied)
+        ]
+        more: list[Condition] = [_CONDITIONS[kind] for kind in kinds if kind in _CONDITIONS]
         if isinstance(self.sample, Missing) or self.unknown is not None:
-            conditions.add("MetricsStale")
+            more.append("MetricsStale")
         if self.grace_warning:
-            conditions.add("GraceTooShort")
+            more.append("GraceTooShort")
         if self.concurrency_warning:
-            conditions.add("ConcurrencyMismatch")
+            more.append("ConcurrencyMismatch")
         if self.crash_loop:
-            conditions.add("CrashLoop")
-        return frozenset(conditions)
+            more.append("CrashLoop")
+        return decided.union(more) if more else decided
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -230,7 +232,7 @@ def within_capacity(
     return [
         step
         if step.decision is None or granted[step.name] >= step.decision.workers
-        else replace(step, decision=_limited(step.decision, granted[step.name], most))
+        else step._replace(decision=_limited(step.decision, granted[step.name], most))
         for step in steps
     ]
 
@@ -241,8 +243,7 @@ def _current(step: TargetStep) -> int:
 
 def _limited(decision: Decision, workers: int, most: int) -> Decision:
     note = f"{decision.workers} proposed: max_total_workers is {most}, this target gets {workers}"
-    return replace(
-        decision,
+    return decision._replace(
         workers=workers,
         reason="capacity",
         sentence=f"{decision.sentence}; {note}",

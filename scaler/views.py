@@ -83,7 +83,7 @@ def _target(
         "max": step.settings.max_workers,
         "load_factor": step.load_factor,
         "worker_utilization": step.worker_utilization,
-        "activity": None if step.activity is None else asdict(step.activity),
+        "activity": None if step.activity is None else step.activity._asdict(),
         "wait_estimate_seconds": step.wait_estimate,
         "conditions": sorted(step.conditions),
         "conditions_since": dict(sorted(step.since.items())),
@@ -105,7 +105,7 @@ def _target(
 def _metrics(step: TargetStep, at: float) -> ScalerView:
     if isinstance(step.sample, Missing):
         return {"missing": step.sample.kind, "why": step.sample.message}
-    figures = {name: value for name, value in asdict(step.sample).items() if name not in _UNSEEN}
+    figures = {name: value for name, value in step.sample._asdict().items() if name not in _UNSEEN}
     return {"missing": None, "age_seconds": max(0.0, at - step.sample.at), **figures}
 
 

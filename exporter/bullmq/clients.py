@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.bullmq.keys import is_python_name, worker_queues
+from exporter.bullmq.keys import is_python_name
 from exporter.snapshot.queues import QueueId
 
 LIST_BYTES: Final = 7 << 20
@@ -70,7 +70,7 @@ def client_names(raw: bytes, database: int = 0) -> ClientNames:
 
 def count_workers(
     nodes: Iterable[ClientNames],
-    prefixes: Sequence[str],
+    meanings_of: Callable[[str], Sequence[QueueId]],
     known: Collection[QueueId],
     *,
     cluster: bool = False,
@@ -78,14 +78,15 @@ def count_workers(
     """Workers per queue: the node with most of its connections counts, as in BullMQ's own getWorkers.
 
     Python's workers name more than one connection and are counted separately. `known` decides between the
-    meanings of a name that is one queue's name as Python writes it and base64 of another as Node writes it.
+    meanings (`meanings_of`, as `worker_queues`) of a name that is one queue's name as Python writes it and
+    base64 of another as Node writes it.
     """
     workers_by_queue: dict[QueueId, int] = {}
     python: dict[tuple[QueueId, str], list[int]] = {}
     for names in nodes:
         workers_of_node: dict[QueueId, int] = {}
         for name, connections in names.connections.items():
-            meanings = worker_queues(name, prefixes)
+            meanings = meanings_of(name)
             if not meanings:
                 continue
             queue = next((meaning for meaning in meanings if meaning in known), meanings[0])

@@ -190,7 +190,8 @@ class Discovery:
         if not self._settings.scan:
             others = sum(not names.watches(queue) for queue in encoded) + names.elsewhere
             self._searched = replace(self._searched, others=others)
-        for queue in sorted(census.named_queues(), key=lambda queue: queue not in encoded):
+        proposed = [queue for queue in census.named_queues() if not registry.was_verified(queue, at)]
+        for queue in sorted(proposed, key=lambda queue: queue not in encoded):
             # Thousands of clients may have names of this form, and none of them is a worker.
             if queue in idle or not self._settings.scan or not registry.has_no_keys(queue, at):
                 registry.propose(queue, at, worker=queue in idle, encoded=queue in encoded)

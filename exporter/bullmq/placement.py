@@ -23,6 +23,7 @@ class SlotMap:
         self._ranges = sorted((*span, node.address) for node in topology.masters() for span in node.slots)
         self._starts = [start for start, _, _ in self._ranges]
         self._owners: dict[QueueId, str | None] = {}
+        self._last: tuple[tuple[QueueId, ...], dict[str, list[QueueId]], list[QueueId]] = (), {}, []
 
     def matches(self, topology: Topology) -> bool:
         """Whether this topology would give the same owners."""
@@ -50,7 +51,17 @@ class SlotMap:
         return not self.cluster or is_tagged(queue) or len(self.masters) == 1
 
     def by_owner(self, queues: Iterable[QueueId]) -> tuple[dict[str, list[QueueId]], list[QueueId]]:
-        """The queues of each node, and the queues without an owner."""
+        """The queues of each node, and the queues without an owner. Of a tuple that is asked for again and
+        again, as all known queues are, they are looked up once."""
+        if isinstance(queues, tuple):
+            of, owned, unowned = self._last
+            if of is not queues:
+                owned, unowned = self._by_owner(queues)
+                self._last = queues, owned, unowned
+            return {address: [*those] for address, those in owned.items()}, [*unowned]
+        return self._by_owner(queues)
+
+    def _by_owner(self, queues: Iterable[QueueId]) -> tuple[dict[str, list[QueueId]], list[QueueId]]:
         if not self.cluster and self.masters:
             all_of_them = list(queues)
             return {self.masters[0]: all_of_them} if all_of_them else {}, []

@@ -54,18 +54,13 @@ def measured_work(
     the field `of` of their `Work`, and not the field `without`, else the measure is None."""
     if not state.work:
         return {}
-    field = Work._fields.index(of)
+    field, other = Work._fields.index(of), Work._fields.index(without) if without else None
     nothing = NOTHING_KNOWN[field]
-    known = [item for item in state.work.items() if item[1][field] is not nothing]
-    if without and known:
-        other = Work._fields.index(without)
-        nothing = NOTHING_KNOWN[other]
-        known = [item for item in known if item[1][other] is nothing]
-    if not known:
-        return {}
     limits, queues, measured = queue_limits(settings), state.by_id, {}
     common = limits.of_all
-    for queue_id, work in known:
+    for queue_id, work in state.work.items():
+        if work[field] is nothing or (other is not None and work[other] is not NOTHING_KNOWN[other]):
+            continue
         queue, own = queues.get(queue_id), common or limits.of(queue_id.name)
         if queue is not None and own is not None and (value := measure(queue, work, own)) is not None:
             measured[queue_id] = value

@@ -27,10 +27,8 @@ def stands(queue: QueueState, work: Work, limits: WorkThresholds) -> float | Non
     standing = work.standing
     if standing is None:
         return None
-    if work.standing_before:
-        before = _stood_before(queue, work, limits)
-        if before is not None:
-            return max(standing, before)
+    if work.standing_before and (before := _stood_before(queue, work, limits)) is not None:
+        return max(standing, before)
     if standing >= limits.no_start_seconds:
         return standing
     if queue.workers != 0 or standing < limits.no_worker_seconds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from math import ceil
 from typing import Any, Final
 
@@ -103,7 +102,7 @@ def waiting_for_more(target: Mapping[str, Any]) -> float | None:
     situation, slots = _situation(target), target["inputs"]["concurrency"]
 
     def more(waiting: float) -> bool:
-        need = needs_of(replace(situation, waiting=waiting)).most
+        need = needs_of(situation._replace(waiting=waiting)).most
         return bool(ceil(need / slots - _ROUNDING_TOLERANCE) > target["desired"])
 
     least, most = situation.waiting, max(1.0, 2 * situation.waiting)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from math import isfinite
-from operator import attrgetter
 from typing import Final
 
 from scaler.config.settings import PolicySettings
@@ -17,8 +15,6 @@ _MANY_TIMES: Final = 100.0  # what was there before, and what all workers could 
 _USUAL_SLOTS: Final = 10
 _SOME_JOBS: Final = 1_000.0
 _TEN_TIMES: Final = 10.0  # the workers, the jobs that were there, or the slots that jobs can be active in
-_FIGURES: Final = tuple(figure.name for figure in fields(QueueSample))
-_figures_of: Final = attrgetter(*_FIGURES)
 
 
 def fresh_sample(
@@ -30,9 +26,10 @@ def fresh_sample(
     sample = observation.sample
     if isinstance(sample, Missing):
         return sample
-    for figure, value in zip(_FIGURES, _figures_of(sample), strict=True):
-        if value is not None and not isfinite(value):
-            return Missing("invalid", f"{figure} is {value}, not a number of jobs or seconds")
+    if not isfinite(sum(filter(None, sample))):  # one of them is not, or together they are too large
+        for figure, value in zip(sample._fields, sample, strict=True):
+            if value is not None and not isfinite(value):
+                return Missing("invalid", f"{figure} is {value}, not a number of jobs or seconds")
     age = observation.time - sample.at
     if age > settings.metrics_max_age_seconds:
         return Missing(

@@ -8,7 +8,7 @@ job stays until it ends, whatever the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Final
 
@@ -22,6 +22,8 @@ from scaler.model import Condition, Control, Decision, Missing, Observation, Pro
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _USUAL_GRACE: Final = 30.0  # seconds, where it is not known: Kubernetes' default
 _HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
+_KEEPING: Final[frozenset[Condition]] = _HOLDING | {"Resting"}
+_SET: Final[frozenset[Condition]] = _HOLDING | {"Overridden"}  # by somebody: workers with a job may go
 
 
 # --- stages ----------------------------------------------------------------------------------------------
@@ -39,6 +41,7 @@ class _Step:
     proposal: Proposal | None
     workers: int
     reason: str
+    busy: int
     doubted: bool = False
     notes: list[str] = field(default_factory=list)
     conditions: set[Condition] = field(default_factory=set)
@@ -53,30 +56,6 @@ class _Step:
         """By the policy; without metrics as many as there are."""
         return self.current if self.proposal is None else self.proposal.workers
 
-    @property
-    def busy(self) -> int:
-        """The workers that have a job: as many as the active jobs fill, and where it is known, all but the
-        idle ones; never more than there are."""
-        if isinstance(self.sample, Missing) or self.proposal is None:
-            return 0
-        busy = ceil(self.sample.active / self._slots_of_busy(self.proposal) - 1e-9)
-        each, fullest = self.settings.worker_concurrency_per_queue, self.sample.largest_active
-        if each is not None and fullest is not None:
-            most = self.settings.worker_concurrency or inf
-            busy = max(ceil(fullest / each - 1e-9), ceil(self.sample.active / most - 1e-9))
-        ready, idle = self.observation.ready, self.observation.idle
-        if idle is not None:
-            busy = max(busy, (self.current if ready is None else ready) - idle)
-        return max(0, min(busy, self.current))
-
-    def _slots_of_busy(self, proposal: Proposal) -> float:
-        """The jobs of a worker that has some. A measured number is the mean of all, and may be one of workers
-        that are gone; where a job may outlast the grace period, each may be a worker's only one."""
-        settings, grace = self.settings, self.observation.grace_seconds
-        run = proposal.inputs.get("service_seconds", inf)
-        known = settings.worker_concurrency or settings.worker_concurrency_per_queue
-        return proposal.slots if known or run <= (_USUAL_GRACE if grace is None else grace) else 1.0
-
     def hold(self, reason: str, note: str) -> None:
         """Keep the current number; later stages do not change it."""
         self.set_workers(self.current, reason, note)
@@ -88,20 +67,52 @@ class _Step:
         self.notes.append(note)
 
 
+def _busy_workers(
+    settings: PolicySettings,
+    observation: Observation,
+    sample: QueueSample | Missing,
+    proposal: Proposal | None,
+) -> int:
+    """The workers that have a job: as many as the active jobs fill, and where it is known, all but the idle
+    ones; never more than there are."""
+    if isinstance(sample, Missing) or proposal is None:
+        return 0
+    current, ready, idle = observation.workers, observation.ready, observation.idle
+    busy = ceil(sample.active / _slots_of_busy(settings, observation, proposal) - 1e-9)
+    each, fullest = settings.worker_concurrency_per_queue, sample.largest_active
+    if each is not None and fullest is not None:
+        most = settings.worker_concurrency or inf
+        busy = max(ceil(fullest / each - 1e-9), ceil(sample.active / most - 1e-9))
+    if idle is not None:
+        busy = max(busy, (current if ready is None else ready) - idle)
+    return max(0, min(busy, current))
+
+
+def _slots_of_busy(settings: PolicySettings, observation: Observation, proposal: Proposal) -> float:
+    """The jobs of a worker that has some. A measured number is the mean of all, and may be one of workers
+    that are gone; where a job may outlast the grace period, each may be a worker's only one."""
+    grace = observation.grace_seconds
+    run = proposal.inputs.get("service_seconds", inf)
+    known = settings.worker_concurrency or settings.worker_concurrency_per_queue
+    return proposal.slots if known or run <= (_USUAL_GRACE if grace is None else grace) else 1.0
+
+
 def _stale(step: _Step) -> None:
     """Missing metrics are not zero: hold, or scale out to the fallback; never scale in. What is known beside
     them is a lower bound, on which to scale out."""
     sample = step.observation.sample
     unknown = step.sample if isinstance(step.sample, Missing) else step.observation.unknown
     if isinstance(step.sample, QueueSample):
-        step.memory = replace(step.memory, doubted=None, jobs=jobs_of(step.sample))
+        jobs = jobs_of(step.sample)
+        if (step.memory.doubted, step.memory.jobs) != (None, jobs):
+            step.memory = step.memory._replace(doubted=None, jobs=jobs)
     if unknown is None:
-        step.memory = replace(step.memory, failures=0) if step.memory.failures else step.memory
+        step.memory = step.memory._replace(failures=0) if step.memory.failures else step.memory
         return
     failures = step.memory.failures + 1
-    step.memory = replace(step.memory, failures=failures)
-    if isinstance(sample, QueueSample) and step.doubted:
-        step.memory = replace(step.memory, doubted=sample.at)
+    step.memory = step.memory._replace(failures=failures)
+    if isinstance(step.sample, Missing) and isinstance(sample, QueueSample) and _is_doubted(step):
+        step.memory = step.memory._replace(doubted=sample.at)
     step.conditions.add("MetricsStale")
     if isinstance(step.sample, Missing):
         step.hold("metrics_missing", f"held at {step.current}: {unknown.message}")
@@ -116,6 +127,10 @@ def _stale(step: _Step) -> None:
         note = f"{failures} steps without metrics: fallback to {fallback} workers"
         step.set_workers(fallback, "fallback", note)
         step.final = True
+
+
+def _is_doubted(step: _Step) -> bool:
+    return step.doubted or is_doubted(step.settings, step.observation, step.memory)
 
 
 def _contested(step: _Step) -> None:
@@ -152,7 +167,7 @@ def _resting(step: _Step) -> None:
         if step.current == 0 and "Contested" not in step.conditions:  # an autoscaler's zero is not a person's
             zero = Zero(memory.workers, memory.resting, observation.applied, _wants_zero(step))
             resting = zero.rests(settings.min_workers)
-        step.memory = memory = replace(memory, workers=step.current, resting=resting)
+        step.memory = memory = memory._replace(workers=step.current, resting=resting)
     if memory.resting and step.current == 0 and not step.conditions & _HOLDING:
         step.conditions.add("Resting")
         step.hold("resting", "rests at 0, as somebody set it, until it is set to 1 or more or overridden")
@@ -186,7 +201,7 @@ def _zero(step: _Step) -> None:
     elif since is None or worked or since > step.observation.time:
         since = step.observation.time
     if since != step.memory.idle_since or worked:
-        step.memory = replace(step.memory, idle_since=since, ended=ended)
+        step.memory = step.memory._replace(idle_since=since, ended=ended)
     if step.final:
         return
     if step.current == 0 and jobs > 0:
@@ -213,8 +228,7 @@ def _stabilize(step: _Step) -> None:
     if isinstance(step.sample, Missing):
         return
     proposed = step.proposed
-    memory = replace(
-        memory,
+    memory = memory._replace(
         highs=_with_proposal(memory.highs, now, proposed, down, lambda old: old > proposed),
         lows=_with_proposal(memory.lows, now, proposed, up, lambda old: old < proposed),
     )
@@ -236,6 +250,8 @@ def _with_proposal(
     history: ProposalHistory, now: float, workers: int, window: float, keeps: Callable[[int], bool]
 ) -> ProposalHistory:
     """With the newest; without those that are too old, of another clock, or can no longer be the extreme."""
+    if window <= 0:
+        return ((now, workers),)
     return (
         *(entry for entry in history if now - window <= entry[0] < now and keeps(entry[1])),
         (now, workers),
@@ -259,7 +275,7 @@ def _once(step: _Step) -> None:
     if isinstance(step.sample, Missing):
         return
     acted_on = step.memory.acted_on
-    step.memory = replace(step.memory, sampled=step.sample.at)
+    step.memory = step.memory._replace(sampled=step.sample.at)
     if step.final or step.workers == step.current or acted_on != step.sample.at:
         return
     note = f"{step.workers} proposed: held at {step.current} until the next sample, this one was acted on"
@@ -299,7 +315,7 @@ def _clamp(step: _Step) -> None:
     that was lowered the steps are no larger than any other, but where a person set the number."""
     least, most = step.settings.min_workers, step.settings.max_workers
     down, overridden = step.settings.max_step_down, "Overridden" in step.conditions
-    if step.conditions & (_HOLDING | {"Resting"}):
+    if step.conditions & _KEEPING:
         return
     if step.workers > most:
         step.conditions.add("AtMax")
@@ -325,13 +341,13 @@ def _busy(step: _Step) -> None:
     sample, most, unknown = step.sample, step.settings.max_workers, step.observation.idle_unknown
     if isinstance(sample, Missing):
         return
-    if unknown and step.workers < step.current and not step.conditions & {"Overridden", *_HOLDING}:
+    if unknown and step.workers < step.current and not step.conditions & _SET:
         note = f"{step.workers} proposed: held at {step.current} until it is known who has a job: {unknown}"
         step.set_workers(step.current, "busy_unknown", note)
         return
     if step.current <= most:
-        step.memory = replace(step.memory, over=None) if step.memory.over else step.memory
-    if step.workers >= step.busy or step.conditions & {"Overridden", *_HOLDING}:
+        step.memory = step.memory._replace(over=None) if step.memory.over else step.memory
+    if step.workers >= step.busy or step.conditions & _SET:
         return
     least = step.busy
     if step.current > most and sample.completed is not None and sample.failed is not None:
@@ -339,7 +355,7 @@ def _busy(step: _Step) -> None:
         over = step.memory.over
         if over is None or ended < over[0]:
             over = ended, sample.active
-        step.memory = replace(step.memory, over=over)
+        step.memory = step.memory._replace(over=over)
         if ended - over[0] >= over[1]:
             least = min(least, max(most, step.workers))
     if step.workers < least:
@@ -381,14 +397,26 @@ def apply_guards(
     memory: GuardMemory,
     *,
     doubt: Missing | None = None,
+    sample: QueueSample | Missing | None = None,
 ) -> tuple[Decision, GuardMemory]:
-    """The decision, and the next memory. There is a proposal if `fresh_sample` returned a sample; `doubt`:
-    why that one waits for the next sample all the same."""
-    sample = doubt or fresh_sample(settings, observation, memory)
-    doubted = doubt is not None or is_doubted(settings, observation, memory)
+    """The decision, and the next memory. There is a proposal if `fresh_sample` returned a sample, `sample` if
+    that is known; `doubt`: why that one waits for the next sample all the same."""
+    sample = doubt or sample or fresh_sample(settings, observation, memory)
     proposed = observation.workers if proposal is None else proposal.workers
     reason = "metrics_missing" if proposal is None else proposal.reason
-    step = _Step(settings, observation, sample, control, memory, proposal, proposed, reason, doubted)
+    busy = _busy_workers(settings, observation, sample, proposal)
+    step = _Step(
+        settings,
+        observation,
+        sample,
+        control,
+        memory,
+        proposal,
+        proposed,
+        reason,
+        busy,
+        doubted=doubt is not None,
+    )
     for stage in STAGES:
         stage(step)
     if step.workers > 0 or (isinstance(sample, QueueSample) and sample.waiting + sample.active > 0):

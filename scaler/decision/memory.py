@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -12,8 +11,7 @@ ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times, ascending, and the workers that were proposed then."""
 
 
-@dataclass(frozen=True, slots=True)
-class GuardMemory:
+class GuardMemory(NamedTuple):
     """`changed_at`: the last change that was applied; `highs` and `lows`: proposals that can still be the
     highest or the lowest of their window; `failures`: steps in a row without metrics; `idle_since`: no job
     since; `over`: the jobs that had ended, and those in hand, when there were first more workers than
@@ -43,16 +41,24 @@ _MOST: Final = 1e15  # jobs, seconds, a time
 
 def dump_guards(memory: GuardMemory) -> dict[str, Any]:
     """The memory as JSON data."""
-    return asdict(memory)
+    return memory._asdict()
 
 
 def load_guards(data: Mapping[str, Any]) -> GuardMemory:
     """The memory from its JSON data. Raises ValueError for data that `dump_guards` did not write."""
     try:
         require_numbers(data)
-        return _MEMORY.validate_python(data)
+        return _MEMORY.validate_python(fields_of(GuardMemory, data))
     except (ValidationError, ImpossibleNumberError):
         raise ValueError("invalid memory of the guards") from None
+
+
+def fields_of(kind: type[NamedTuple], data: object) -> dict[str, Any]:
+    """The fields of a value that are in this JSON data: what another version has beside them is left out.
+    Raises ValueError: it is no object."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"not an object of {kind.__name__}")  # noqa: TRY004  # it is data
+    return {name: data[name] for name in kind._fields if name in data}
 
 
 class ImpossibleNumberError(ValueError):
@@ -75,4 +81,4 @@ def record_change(memory: GuardMemory, at: float, workers: int | None = None) ->
     """The memory after the number of workers was changed: the cooldown begins, the sample is used up.
     `workers`: the number that this scaler has set."""
     known = memory.workers if workers is None else workers
-    return replace(memory, changed_at=at, acted_on=memory.sampled, workers=known)
+    return memory._replace(changed_at=at, acted_on=memory.sampled, workers=known)

@@ -8,8 +8,7 @@ the workers that have a job, for every policy. Only a person's override sends th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaler.config.settings import PolicySettings
 from scaler.decision.belief import fresh_sample, jump_of
@@ -19,8 +18,7 @@ from scaler.decision.policies import POLICIES
 from scaler.model import Control, Decision, Missing, Observation
 
 
-@dataclass(frozen=True, slots=True)
-class TargetMemory:
+class TargetMemory(NamedTuple):
     """The memory of one target: that of the policy with this name, and that of the guards."""
 
     policy: str
@@ -56,7 +54,7 @@ def step(
         if doubt is not None:
             proposal, learned = None, memory.learned
     decision, guard_memory = apply_guards(
-        settings, observation, proposal, control, memory.guards, doubt=doubt
+        settings, observation, proposal, control, memory.guards, doubt=doubt, sample=sample
     )
     return decision, TargetMemory(settings.policy, learned, guard_memory)
 
@@ -70,8 +68,8 @@ def record_scaling(memory: TargetMemory, at: float, workers: int | None = None) 
 def with_number_of(memory: TargetMemory, other: TargetMemory | None) -> TargetMemory:
     """The memory with the number that the other one knows: of the leader before, or of a new workload."""
     known = GuardMemory() if other is None else other.guards
-    changed = replace(memory.guards, workers=known.workers, resting=known.resting)
-    return replace(memory, guards=changed)
+    changed = memory.guards._replace(workers=known.workers, resting=known.resting)
+    return memory._replace(guards=changed)
 
 
 def dump_memory(memory: TargetMemory) -> dict[str, Any]:

@@ -56,6 +56,22 @@ _STATUSES: Final = {
     "started": "(process_start_time_seconds{%s} and bullmq_up{%s})",
 }
 _OR: Final = "\nor "
+_OUTCOMES: Final = ("completed", "failed")
+
+COLUMNS: Final = (
+    *(
+        "timestamp",
+        ("waiting", "waiting"),
+        ("waiting", "prioritized"),
+        "active",
+        "completed",
+        "failed",
+        "added",
+    ),
+    *("oldest_waiting", "due", "paused", "busy_seconds", "limit_seconds", "concurrency_limit"),
+    *((name, outcome) for name in ("duration_sum", "duration_count", *_NATIVE) for outcome in _OUTCOMES),
+)
+"""The figures of a queue that its exporter usually has, see `figure_of`."""
 
 
 def exporter_queries(

@@ -6,7 +6,7 @@ What a pattern does not match any more may be gone, or may be hidden by a part o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from scaler.config.settings import TargetSettings, is_glob, matching
@@ -39,16 +39,15 @@ class Owner(NamedTuple):
         return _job(origin) == _job(self.origin)
 
 
-@dataclass(frozen=True, slots=True)
-class MatchedQueues:
+class MatchedQueues(NamedTuple):
     """The target's queues with their samples. `absent`: since when healthy exporters do not have those
     that were there; `origins`: the exporters of the queues, `owners` the last one of each; `unread`: whether
     a pattern may match queues that could not be read, None: no."""
 
-    samples: Mapping[QueueKey, QueueSample | Missing] = field(default_factory=dict)
-    absent: Mapping[QueueKey, float] = field(default_factory=dict)
+    samples: Mapping[QueueKey, QueueSample | Missing] = MappingProxyType({})
+    absent: Mapping[QueueKey, float] = MappingProxyType({})
     origins: frozenset[Labels] = frozenset()
-    owners: Mapping[QueueKey, Owner] = field(default_factory=dict)
+    owners: Mapping[QueueKey, Owner] = MappingProxyType({})
     unread: Missing | None = None
 
 
@@ -70,7 +69,7 @@ def observe_queues(
         since = before.absent.get(key, time) if _is_read(reading, before.owners.get(key)) else time
         if time - since < FORGET_SECONDS:
             absent[key] = since
-    samples = {key: reading.of(key) for key in sorted({*keys, *absent})}
+    samples = {key: reading.of(key) for key in (sorted({*keys, *absent}) if absent else keys)}
     origins = frozenset(reading.origins[key] for key in keys if key in reading.origins) or before.origins
     owners = {key: owner for key in samples if (owner := _owner(reading, key) or before.owners.get(key))}
     unread = None
@@ -145,8 +144,12 @@ def _job(origin: Labels) -> str | None:
     return dict(origin).get("job")
 
 
-def _without_old(samples: Mapping[QueueKey, QueueSample | Missing]) -> dict[QueueKey, QueueSample | Missing]:
+def _without_old(
+    samples: Mapping[QueueKey, QueueSample | Missing],
+) -> Mapping[QueueKey, QueueSample | Missing]:
     """With those as missing that are a minute older than the newest."""
+    if len(samples) == 1:
+        return samples
     newest = max((sample.at for sample in samples.values() if isinstance(sample, QueueSample)), default=0.0)
     return {
         key: Missing("stale", f"{key}: its metrics are {newest - sample.at:.0f} s older than those of others")

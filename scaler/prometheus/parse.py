@@ -22,6 +22,7 @@ from scaler.prometheus.promql import (
     quoted,
 )
 from scaler.prometheus.series_identity import Labels, SeriesIdentities
+from scaler.prometheus.usual_answer import read_usual
 from service.outcome import UnreadableError
 
 _REQUIRED: Final = frozenset({"waiting", "active", "timestamp"})
@@ -112,22 +113,33 @@ def read_answer(
     anything that does not answer such a query.
     """
     before = before or Reading({})
-    table, statuses, times = _table(vector(document), queries, identities or SeriesIdentities(queries))
+    series, known = vector(document), identities or SeriesIdentities(queries)
+    known.forget(len(series))
+    until = queried_at if answered_at is None else answered_at
+    usual = read_usual(series, known) if queries.is_default else None
+    if usual is not None:
+        ahead = _clock_offset({usual.time}, queried_at, until, before.ahead)
+        found = usual.samples(ahead)
+        if found is not None:
+            reported: dict[Labels, ExporterStatus] = {}
+            for identity, value in usual.statuses:
+                _add_status(reported, identity.figure, identity.rest, value)
+            return Reading(*found, reported, ahead=ahead)
+    table, statuses, times = _table(series, queries, known)
     samples: dict[QueueKey, QueueSample | Missing] = {}
     origins: dict[QueueKey, Labels] = {}
     disputed: dict[QueueKey, float] = {}
-    until = queried_at if answered_at is None else answered_at
     ahead = _clock_offset(times, queried_at, until, before.ahead)
     exporters = _Exporters(statuses, frozenset(replica_labels))
-    for key, series in table.items():
+    for key, figures in table.items():
         try:
-            live = _live(series)
+            live = _live(figures)
             dispute = exporters.dispute(live)
             if dispute is not None:
                 disputed[key] = min(queried_at, before.disputed.get(key, queried_at))
             seconds = queried_at - disputed.get(key, queried_at)
             origin = _choose(live, before.origins.get(key), dispute, seconds)
-            samples[key] = series[origin].sample(ahead)
+            samples[key] = figures[origin].sample(ahead)
             origins[key] = origin
         except _InvalidError as error:
             samples[key] = Missing(error.kind, f"{key}: {error}")
@@ -239,7 +251,7 @@ def _table(
         try:
             pair = _pair(entry["value"])
             times.add(pair[0])
-            measure, queue, labels = identities.of(entry["metric"])
+            measure, queue, labels, *_ = identities.of(entry["metric"])
             if queue is None:
                 _add_status(statuses, measure, labels, pair[1])
                 continue
@@ -252,7 +264,6 @@ def _table(
         if figures is None:
             figures = exporters[labels] = _ExporterSeries()
         figures[measure] = None if measure in figures else pair
-    identities.forget(len(series))
     return (_derived(table) if queries.is_default else table), statuses, times
 
 

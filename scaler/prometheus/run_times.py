@@ -53,6 +53,8 @@ class RunTimes:
 
     def longest(self, keys: Iterable[QueueKey]) -> RunTimeP99 | None:
         """Of that of these queues whose jobs take longest; None: not known of any."""
+        if not self._measured:
+            return None
         since = monotonic() - _KEPT_SECONDS
         known = [
             (self._measured[key][1], key.name)

@@ -18,13 +18,16 @@ from scaler.prometheus.totals import TargetTotals, continue_totals
 from service.clock import Deadline, monotonic
 
 _NO_QUEUES: Final = QueueIndex(())
+_UNKNOWN: Final = MatchedQueues()
 
 
 class PrometheusMetrics:
     """Queries the queues of the targets of these settings. Does not connect before the first query."""
 
     def __init__(self, settings: ScalerSettings) -> None:
-        self._targets = [(target, queries_of(settings, target)) for target in settings.targets]
+        self._targets: dict[QuerySettings, list[TargetSettings]] = {}
+        for target in settings.targets:
+            self._targets.setdefault(queries_of(settings, target), []).append(target)
         self._observer = Observer(settings.prometheus, self._queues())
         self._known: dict[str, MatchedQueues] = {}
         self._indexes: dict[QuerySettings, QueueIndex] = {}
@@ -43,14 +46,17 @@ class PrometheusMetrics:
         if not self._targets:
             return {}
         self.last = result = self._observer.observe(deadline)
-        for queries, reading in result.readings.items():
-            if isinstance(reading, Reading):
-                index = self._indexes.get(queries, _NO_QUEUES)
-                self._indexes[queries] = index.of(reading.samples.keys())
-        return {
-            target.name: self._metrics_of(target, queries, result.readings[queries], result.time)
-            for target, queries in self._targets
-        }
+        metrics: dict[str, TargetMetrics] = {}
+        for queries, targets in self._targets.items():
+            reading = result.readings[queries]
+            if isinstance(reading, Missing):
+                metrics |= {target.name: TargetMetrics(target.queues, reading) for target in targets}
+                continue
+            index = self._indexes.get(queries, _NO_QUEUES).of(reading.samples.keys())
+            self._indexes[queries] = index
+            for target in targets:
+                metrics[target.name] = self._metrics_of(target, reading, index, result.time)
+        return metrics
 
     def ask_run_times(self, names: Collection[str]) -> None:
         """In the background and seldom, how long the jobs of these targets run. Of other exporters' queues
@@ -58,8 +64,10 @@ class PrometheusMetrics:
         self._run_times.ask(
             {
                 key
-                for target, queries in self._targets
-                if target.name in names and queries.is_default and target.name in self._known
+                for queries, targets in self._targets.items()
+                for target in targets
+                if queries.is_default
+                if target.name in names and target.name in self._known
                 for key in self._known[target.name].samples
             }
         )
@@ -70,11 +78,9 @@ class PrometheusMetrics:
         self._run_times.close()
 
     def _metrics_of(
-        self, target: TargetSettings, queries: QuerySettings, reading: Reading | Missing, time: float
+        self, target: TargetSettings, reading: Reading, index: QueueIndex, time: float
     ) -> TargetMetrics:
-        if isinstance(reading, Missing):
-            return TargetMetrics(target.queues, reading)
-        before, index = self._known.get(target.name, MatchedQueues()), self._indexes[queries]
+        before = self._known.get(target.name, _UNKNOWN)
         known = observe_queues(before, target, reading, monotonic(), index)
         self._known[target.name] = known
         if not known.samples:
@@ -93,8 +99,8 @@ class PrometheusMetrics:
     def _queues(self) -> dict[QuerySettings, list[QueueKey]]:
         """The queues by the queries of their figures; empty, which means all, where one is a pattern."""
         queues: dict[QuerySettings, list[QueueKey]] = {}
-        for target, queries in self._targets:
-            queues.setdefault(queries, []).extend(QueueKey(target.prefix, name) for name in target.queues)
+        for queries, targets in self._targets.items():
+            queues[queries] = [QueueKey(target.prefix, name) for target in targets for name in target.queues]
         return {
             queries: [] if any(is_glob(key.name) for key in keys) else keys
             for queries, keys in queues.items()

@@ -8,9 +8,10 @@ for it. Where no queue's counters are the same ones, `created` says that the tot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.promql import QueueKey, combine, usable_slots
@@ -18,25 +19,29 @@ from scaler.prometheus.promql import QueueKey, combine, usable_slots
 TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds")
 """The counters of a sample."""
 
+_totals_of: Final[Callable[[QueueSample], tuple[Any, ...]]] = attrgetter(*TOTALS)
 _HALF_SECONDS: Final = 120.0  # until the slots that a queue had a use for count half
 _NEW_JOBS: Final = 100  # of a queue that is new: where more have ended, it has a past that was not seen
 
 
-_Seen: TypeAlias = tuple[object, QueueSample]
-"""A queue's sample, and whose its counters are."""
+class _Seen(NamedTuple):
+    """A queue's sample, its counters, and whose these are."""
+
+    source: object
+    sample: QueueSample
+    counters: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class TargetTotals:
+class TargetTotals(NamedTuple):
     """The totals of a target so far, and since when they count (unix seconds); the jobs that `joined` since
     then, see QueueSample; of each queue its counters and whose they are at the last reading, None while it is
     missing; of those that have a limit of jobs at once the slots `usable` lately."""
 
     created: float
     joined: float = 0.0
-    values: Mapping[str, float] = field(default_factory=dict)
-    queues: Mapping[QueueKey, _Seen | None] = field(default_factory=dict)
-    usable: Mapping[QueueKey, float] = field(default_factory=dict)
+    values: Mapping[str, float] = MappingProxyType({})
+    queues: Mapping[QueueKey, _Seen | None] = MappingProxyType({})
+    usable: Mapping[QueueKey, float] = MappingProxyType({})
 
 
 def continue_totals(
@@ -55,22 +60,23 @@ def continue_totals(
     combined = combine(known or samples, usable)
     queues: dict[QueueKey, _Seen | None] = dict.fromkeys(samples)
     if isinstance(combined, Missing):
-        return combined, None if before is None else replace(before, queues=queues)
-    queues |= {key: (sources.get(key), sample) for key, sample in known.items()}
-    sums = {name: getattr(combined, name) for name in TOTALS}
+        return combined, None if before is None else before._replace(queues=queues)
+    queues |= {key: _Seen(sources.get(key), sample, _counters(sample)) for key, sample in known.items()}
+    sums = dict(zip(TOTALS, _totals_of(combined), strict=True))
     if before is None:
         values = {name: value for name, value in sums.items() if value is not None}
         after = TargetTotals(time, 0.0, values, queues, usable)
     else:
-        keys = before.queues.keys() | known.keys()
         growth_of = {
             key: _growth(before.queues.get(key), queues.get(key), new=key not in before.queues)
-            for key in keys
+            for key in {**before.queues, **known}
         }
+        grown = dict.fromkeys(TOTALS, 0.0)
+        for growth in growth_of.values():
+            for name, jobs in growth.items() if growth else ():
+                grown[name] += jobs
         values = {
-            name: before.values[name] + sum((growth or {}).get(name, 0.0) for growth in growth_of.values())
-            if name in before.values
-            else value
+            name: before.values[name] + grown[name] if name in before.values else value
             for name, value in sums.items()
             if value is not None
         }
@@ -81,7 +87,7 @@ def continue_totals(
         else:
             after = TargetTotals(time, 0.0, values, queues, usable)
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
-    return replace(combined, **totals, created=after.created, joined=after.joined), after
+    return combined._replace(**totals, created=after.created, joined=after.joined), after
 
 
 def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) -> dict[QueueKey, float]:
@@ -91,7 +97,7 @@ def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) 
     for key, sample in known.items():
         if sample.concurrency_limit is not None:
             then = None if before is None else before.queues.get(key)
-            seconds = 0.0 if then is None else max(0.0, sample.at - then[1].at)
+            seconds = 0.0 if then is None else max(0.0, sample.at - then.sample.at)
             earlier = 0.0 if before is None else before.usable.get(key, 0.0)
             usable[key] = max(usable_slots(sample), earlier * 0.5 ** (seconds / _HALF_SECONDS))
     return usable
@@ -111,24 +117,24 @@ def _growth(then: _Seen | None, now: _Seen | None, *, new: bool) -> Mapping[str,
     """By how much a queue's counters grew; None if they do not continue, or its jobs came or went unseen."""
     if now is None:
         return {} if _inside(then) == 0 else None
-    counters = _counters(now[1])
+    counters = now.counters
     if then is None:
-        return counters if new and _ended(now[1]) <= _NEW_JOBS else None
-    earlier = _counters(then[1])
+        return counters if new and _ended(now.sample) <= _NEW_JOBS else None
+    earlier = then.counters
     growth = {name: value - earlier[name] for name, value in counters.items() if name in earlier}
     came_late = "completed" in counters and "completed" not in earlier
-    if then[0] != now[0] or came_late or any(value < 0 for value in growth.values()):
+    if then.source != now.source or came_late or any(value < 0 for value in growth.values()):
         return None
     return growth
 
 
 def _inside(seen: _Seen | None) -> float:
-    return 0.0 if seen is None else seen[1].waiting + seen[1].active
+    return 0.0 if seen is None else seen.sample.waiting + seen.sample.active
 
 
 def _counters(sample: QueueSample) -> dict[str, float]:
     """Those that there are. The durations begin with the first attempt that ends: until then they are 0."""
-    counters = {name: getattr(sample, name) for name in TOTALS}
+    counters = dict(zip(TOTALS, _totals_of(sample), strict=True))
     if sample.completed is not None:
         for name in ("duration_sum", "duration_count"):
             counters[name] = counters[name] or 0.0

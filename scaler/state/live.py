@@ -120,15 +120,16 @@ class LiveState:
             self._state = with_action(self._state, action)
         self._new_actions.append(action)
 
-    def save(self, learned: Mapping[str, Learned], *, at_once: bool = False) -> None:
+    def save(self, learned: Callable[[], Mapping[str, Learned]], *, at_once: bool = False) -> None:
         """Write what is new: a change at once, learned values alone once a minute, and after a failure
-        nothing for 30 s. Never raises."""
+        nothing for 30 s. `learned` is called when they are written. Never raises."""
+        if self._store is None or not self.loaded:
+            return
         expired = without_expired(self._state.operator, now()) != self._state.operator
         news = (expired or self._new_actions) and not self._failed
-        due = at_once or news or monotonic() >= self._save_at
-        if self._store is None or not self.loaded or not due:
+        if not at_once and not news and monotonic() < self._save_at:
             return
-        dumped = dict(self._state.learned) | {name: dump_learned(known) for name, known in learned.items()}
+        dumped = dict(self._state.learned) | {name: dump_learned(known) for name, known in learned().items()}
 
         def with_new(state: State) -> State:
             for action in self._new_actions:

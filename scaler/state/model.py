@@ -58,12 +58,16 @@ class State:
 # --- what operators have set -----------------------------------------------------------------------------
 
 
+_NO_CONTROL: Final = Control()
+
+
 def control(operator: OperatorState, target: str, at: float) -> Control:
     """The pause and the override in force for a target at a time (unix s)."""
     override = operator.overrides.get(target)
     if override is not None and override.until is not None and override.until <= at:
         override = None
-    return Control(paused=target in operator.paused, override=override)
+    paused = target in operator.paused
+    return Control(paused, override) if paused or override is not None else _NO_CONTROL
 
 
 def with_override(operator: OperatorState, target: str, override: Override | None) -> OperatorState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from scaler.step_result import TargetStep, within_capacity
 from scaler.targets.base import Target
@@ -54,4 +53,4 @@ def _with_busy(step: TargetStep, answers: IdleAnswers, target: Target) -> Target
         busy = max(busy, ready - answer.value)
     elif isinstance(answer, Failed) and step.may_outlast_grace:
         busy = workers.requested
-    return replace(step, decision=replace(step.decision, busy=min(busy, workers.requested)))
+    return step._replace(decision=step.decision._replace(busy=min(busy, workers.requested)))

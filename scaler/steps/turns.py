@@ -6,7 +6,6 @@ A step begins with the targets that the one before did not reach, so that none s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from scaler.model import Applied, Workers
@@ -53,4 +52,4 @@ def _carried(step: TargetStep) -> TargetStep:
     """As it is after what was done in it."""
     if not isinstance(step.acted, Applied) or not isinstance(step.workers, Ok):
         return step
-    return replace(step, acted=None, workers=Ok(replace(step.workers.value, requested=step.acted.workers)))
+    return step._replace(acted=None, workers=Ok(step.workers.value._replace(requested=step.acted.workers)))

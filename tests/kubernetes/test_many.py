@@ -13,7 +13,6 @@ from scaler import controller
 from scaler.config.settings import PolicySettings, ScalerSettings
 from scaler.controller import Controller, Managed
 from scaler.kube.backend import KubernetesBackend
-from scaler.metrics import metrics
 from scaler.model import Applied, NotApplied, QueueSample, TargetMetrics
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
@@ -23,6 +22,7 @@ from tests.support.kubernetes.cluster import ACCOUNT, real_kubeconfig
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES
 from tests.support.kubernetes.targets import TargetOf
+from tests.support.scaler_metrics import metrics
 
 pytestmark = pytest.mark.timeout(400)  # 5 s alone, of a thousand workloads; a step may last half an interval
 

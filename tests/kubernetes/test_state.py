@@ -68,7 +68,7 @@ def test_an_edit_just_after_the_scaler_saved_is_read(api: KubeApi, admin: Admin)
     store.admin = admin
     live_state = LiveState(store)
     live_state.record_action("mail", 1.0, 2, 3, "burst")
-    live_state.save({})
+    live_state.save(dict)
     live_state.refresh()
     assert live_state.control("mail", 0.0).paused
 
@@ -166,7 +166,7 @@ def test_a_state_that_cannot_be_read_is_unknown_until_it_can(
         live_state = LiveState(store, store_may_be_unreachable=True)
         live_state.refresh()
         assert not live_state.loaded
-        live_state.save({}, at_once=True)
+        live_state.save(dict, at_once=True)
     assert ["503" in record.__dict__["error"] for record in caplog.records] == [True], "it is logged once"
     live_state.refresh()
     assert live_state.loaded
@@ -184,7 +184,7 @@ def test_two_live_states_read_each_others_changes(api_of: KubeApiOf) -> None:
         LiveState(ConfigMapStore(api_of(), STATE), store_may_be_unreachable=True) for _ in range(2)
     )
     writer.record_action("mail", 1.0, 2, 5, "burst")
-    writer.save({})
+    writer.save(dict)
     reader.refresh()
     assert [action.new for action in reader.actions] == [5]
     assert writer.actions == reader.actions

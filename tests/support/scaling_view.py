@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from scaler.config.settings import PolicySettings
@@ -29,7 +28,7 @@ def view(
     decided: list[TargetStep] = []
     for at in (since - 5.0, *([since] if since < 1005 else []), 1005.0):
         figures = QueueSample(at, waiting if at >= since else 0, 8, completed=10 * at, failed=0.0, due=0.0)
-        figures = replace(figures, **sample)
+        figures = figures._replace(**sample)
         observation = Observation(at, 2, 2, figures, 25.0)
         decision, memory = step(checked, 5.0, observation, Control(), memory)
         workers = Ok(Workers(2, 2, 25.0))

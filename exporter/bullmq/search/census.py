@@ -47,6 +47,7 @@ class Census:
         self._bytes_per_client: dict[str, float] = {}
         self._nodes: list[ClientNames] = []
         self._named: dict[QueueId, int] = {}
+        self._meanings: dict[str, tuple[QueueId, ...]] = {}
         self._other_meanings: set[QueueId] = set()
         self._traces: dict[QueueId, Traces] = {}
         self._unread: set[QueueId] = set()  # of which the last look at the locks failed
@@ -89,12 +90,7 @@ class Census:
                 refusals.append(f"CLIENT LIST: {reply}")
             elif isinstance(outcome, Failed) and outcome.kind != "unreachable":
                 refusals.append(f"{address}: {outcome.message}")
-        self._other_meanings = {
-            queue
-            for node in self._nodes
-            for name in node.connections
-            for queue in worker_queues(name, self._prefixes)[1:]
-        }
+        self._know_meanings()
         self.blind = not self._nodes
         self.refusal = "; ".join(sorted(set(refusals))) or (
             "CLIENT LIST: no node answers" if self.blind else None
@@ -102,27 +98,41 @@ class Census:
 
     def named_queues(self) -> set[QueueId]:
         """The queues that the names of connections may mean."""
-        names = {name for node in self._nodes for name in node.connections}
-        return {queue for name in names for queue in worker_queues(name, self._prefixes)}
+        return {queue for node in self._nodes for name in node.connections for queue in self._meanings[name]}
 
     def idle_queues(self) -> set[QueueId]:
         """The queues that need no key to exist: those of a worker that waits for jobs now, and under the
         prefixes of the settings those of any worker."""
-        names = {
-            name for node in self._nodes for name in (node.connections if self._prefixes else node.waiting)
+        return {
+            meanings[0]
+            for node in self._nodes
+            for name in (node.connections if self._prefixes else node.waiting)
+            if (meanings := self._meanings[name])
         }
-        return {meanings[0] for name in names if (meanings := worker_queues(name, self._prefixes))}
 
     def node_named(self) -> set[QueueId]:
         """The queues whose names are encoded in a connection's: they say where the prefix ends."""
-        names = {name for node in self._nodes for name in node.connections}
-        queues = {(name, queue) for name in names for queue in worker_queues(name, self._prefixes)[:1]}
-        return {queue for name, queue in queues if not is_python_name(name, queue)}
+        return {
+            queue
+            for node in self._nodes
+            for name in node.connections
+            for queue in self._meanings[name][:1]
+            if not is_python_name(name, queue)
+        }
 
     def elsewhere(self) -> frozenset[QueueId]:
         """The queues of the same prefix and name that have workers in another database."""
         names = {name for node in self._nodes for name in node.elsewhere}
-        return frozenset(queue for name in names for queue in worker_queues(name, self._prefixes)[:1])
+        return frozenset(queue for name in names for queue in self._meanings[name][:1])
+
+    def _know_meanings(self) -> None:
+        """Of the names of now; what one means is worked out once, as thousands of workers stay connected."""
+        before = self._meanings
+        names = {name for node in self._nodes for name in (*node.connections, *node.elsewhere)}
+        self._meanings = {
+            name: before[name] if name in before else worker_queues(name, self._prefixes) for name in names
+        }
+        self._other_meanings = {queue for meanings in self._meanings.values() for queue in meanings[1:]}
 
     def workers_named(self, queue: QueueId) -> int:
         """Workers by the names of connections."""
@@ -131,7 +141,7 @@ class Census:
     def learn(self, found: Collection[QueueId], known: Collection[QueueId], *, cluster: bool) -> None:
         """These were found since the last `recount`; `known` decides what a name means."""
         if not self._other_meanings.isdisjoint(found):
-            self._named = count_workers(self._nodes, self._prefixes, known, cluster=cluster)
+            self._named = count_workers(self._nodes, self._meanings.__getitem__, known, cluster=cluster)
 
     def recount(
         self, queues: Collection[QueueId], known: Collection[QueueId], *, cluster: bool
@@ -140,7 +150,7 @@ class Census:
         before their turn: of other connections than before, or not read yet."""
         before, self._named = (
             self._named,
-            count_workers(self._nodes, self._prefixes, known, cluster=cluster),
+            count_workers(self._nodes, self._meanings.__getitem__, known, cluster=cluster),
         )
         if self.blind:
             self.counts, self.unknown = {}, dict.fromkeys(queues, self.refusal or "")

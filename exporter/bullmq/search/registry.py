@@ -103,6 +103,11 @@ class Registry:
         self._pending[key] = Candidate(queue, has_key, has_meta, worker)
         return True
 
+    def was_verified(self, queue: QueueId, at: float) -> bool:
+        """Whether it is a queue, and that was verified recently: to propose it would change nothing."""
+        verified_at = self._verified_at.get(queue)
+        return verified_at is not None and at - verified_at < _VERIFY_AGAIN
+
     def has_no_keys(self, queue: QueueId, at: float) -> bool:
         """Whether it had no keys recently: a search finds it when it has some."""
         before = self._passed_over.classification(queue, at)

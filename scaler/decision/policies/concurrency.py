@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from scaler.config.settings import PolicySettings
 from scaler.model import Observation, QueueSample
@@ -15,8 +14,7 @@ _MANY_TIMES: Final = 10.0  # so many times more than known is believed when the 
 _ABSURD: Final = 100.0  # so many times more than in the next sample, the first number is not believed
 
 
-@dataclass(frozen=True, slots=True)
-class Concurrency:
+class Concurrency(NamedTuple):
     """`jobs` of a worker, 0 until they are known; `claimed`: those of the last sample, if it was not believed
     alone; `ready`: the numbers of ready workers of the last minute, with their times."""
 

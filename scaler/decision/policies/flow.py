@@ -7,10 +7,11 @@ total time on test: slot-seconds, of jobs that still run too, divided by the att
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from itertools import pairwise
 from math import inf, sqrt
-from operator import le
+from operator import attrgetter, le
 from typing import Final, NamedTuple, TypeAlias
 
 from scaler.model import QueueSample
@@ -50,10 +51,12 @@ class FlowPoint(NamedTuple):
 
 
 FlowPoints: TypeAlias = tuple[FlowPoint, ...]
+"""Ascending in time, and in each total."""
+
+_time_of: Final[Callable[[FlowPoint], float]] = attrgetter("at")
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """The points of the last minutes, and the counters as they were read last (None: there were none).
 
     `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
@@ -99,8 +102,7 @@ def _counts(point: FlowPoint) -> tuple[float, ...]:
     return point.new, point.ended, point.busy, point.sure
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(NamedTuple):
     """What there was to end jobs with: the `slots` of all workers, and the run time of a job as it was last
     (s; None: not known)."""
 
@@ -125,16 +127,16 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     """
     if sample.completed is None or sample.failed is None:
         kept = flow is not None and 0 <= sample.at - flow.last.at < _KEPT_SECONDS
-        return replace(flow, broken=True) if flow is not None and kept else None
+        return flow._replace(broken=True) if flow is not None and kept else None
     jobs_ended = sample.completed + sample.failed
     if flow is None or sample.at - flow.last.at > _LONGEST_STEP:
         first = FlowPoint(sample.at, 0.0, 0.0, 0.0, 0.0, 0.0, sample.active, sample.waiting + sample.active)
         return _flow_of((first,), sample)
     seconds = sample.at - flow.last.at
     if 0 <= seconds < _SAME_MOMENT:
-        return replace(flow, retracted=False) if flow.retracted else flow
+        return flow._replace(retracted=False) if flow.retracted else flow
     continues = sample.created == flow.created and not flow.broken and jobs_ended >= flow.jobs_ended
-    if not continues or not 0 <= seconds <= _apart(flow, _GAP_SECONDS):
+    if not continues or seconds < 0 or _is_gap(flow, seconds, _GAP_SECONDS):
         return _without_the_time_between(flow, sample)
     attempts = _growth(flow.attempts, sample.duration_count) or 0.0
     ended = max(jobs_ended - flow.jobs_ended, attempts)
@@ -147,16 +149,18 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
         doubted = rate, sample.at
         if not same:
             left_out = _without_the_time_between(flow, sample)
-            return replace(left_out, doubted=rate, doubted_at=sample.at)
-    continued = _continued(flow, sample, ended, means, possible)
-    return replace(continued, doubted=doubted[0], doubted_at=doubted[1])
+            return left_out._replace(doubted=rate, doubted_at=sample.at)
+    return _continued(flow, sample, ended, means, possible, doubted=doubted)
 
 
-def _apart(flow: Flow, seconds: float) -> float:
-    """The seconds, or three times the usual between two samples if that is more; inf: it is not known."""
+def _is_gap(flow: Flow, seconds: float, least: float) -> bool:
+    """Whether so many seconds are more than `least`, and more than three times the usual between two samples;
+    never if that is not known."""
+    if seconds <= least:
+        return False
     latest = flow.points[-4:]
     usual = max((after.at - before.at for before, after in pairwise(latest)), default=inf)
-    return max(seconds, _USUAL_TIMES * usual)
+    return seconds > _USUAL_TIMES * usual
 
 
 def _without_the_time_between(flow: Flow, sample: QueueSample) -> Flow:
@@ -180,7 +184,15 @@ def _flow_of(points: FlowPoints, sample: QueueSample) -> Flow:
     )
 
 
-def _continued(flow: Flow, sample: QueueSample, ended: float, means: Means, possible: float) -> Flow:
+def _continued(
+    flow: Flow,
+    sample: QueueSample,
+    ended: float,
+    means: Means,
+    possible: float,
+    *,
+    doubted: tuple[float, float],
+) -> Flow:
     """With a further point, `ended` attempts later. Of jobs that were there in one sample only, and are gone
     without an end though not so many can have run, no trace is left."""
     last, due = flow.last, sample.due or 0.0
@@ -192,7 +204,7 @@ def _continued(flow: Flow, sample: QueueSample, ended: float, means: Means, poss
         before = flow.points[-2]
         gone = min(-balance, last.came - before.came)
         last = last._replace(came=last.came - gone, new=max(before.new, last.new - gone))
-        flow = replace(flow, points=(*flow.points[:-1], last))
+        flow = flow._replace(points=(*flow.points[:-1], last))
     busy, sure = _busy(flow, sample, ended, means)
     came = max(0.0, balance + flow.owed)
     new = max(0.0, came - max(0.0, flow.due - due))
@@ -215,6 +227,8 @@ def _continued(flow: Flow, sample: QueueSample, ended: float, means: Means, poss
         owed=min(0.0, balance + gone),
         created=sample.created,
         joined=sample.joined or 0.0,
+        doubted=doubted[0],
+        doubted_at=doubted[1],
         retracted=retracted,
     )
 
@@ -230,7 +244,7 @@ def _busy(flow: Flow, sample: QueueSample, ended: float, means: Means) -> tuple[
     most = _MANY_TIMES * max(means.slots, more) * seconds
     if counted is not None and counted <= most and not stands_still:
         return counted, counted
-    if seconds > _apart(flow, _MISSED_SECONDS) and means.run_seconds is not None:
+    if means.run_seconds is not None and _is_gap(flow, seconds, _MISSED_SECONDS):
         return ended * means.run_seconds, 0.0
     # Jobs that began just before the sample have not run yet.
     return (fewer + min(more, max(means.slots, fewer))) / 2 * seconds, fewer * seconds
@@ -246,6 +260,8 @@ def mean_rate(flow: Flow, span: float) -> float:
             if came >= _PROVES:
                 return min(least, came / seconds)
             least = min(least, max(0.0, came - 1.0) / seconds)
+            if least == 0.0:
+                break
     return least
 
 
@@ -272,14 +288,23 @@ def run_time(flow: Flow, span: float, known: float) -> RunTime:
 
     If no attempt ended lately, it is as it was `known` before.
     """
-    last, proved, busy, ended = flow.last, 0.0, 0.0, 0.0
-    for then in reversed(flow.points[:-1]):
-        seconds, busy, ended = last.at - then.at, last.busy - then.busy, last.ended - then.ended
-        proved = max(proved, min(seconds, (last.sure - then.sure) / (ended + PROOF * sqrt(ended) + 1)))
-        if ended >= _RUNS and seconds >= span:
+    points, last = flow.points, flow.last
+    enough = bisect_left(
+        points, True, key=lambda point: last.ended - point.ended < _RUNS or last.at - point.at < span
+    )
+    first = max(0, enough - 1)
+    since = points[first]
+    busy, sure, ended = last.busy - since.busy, last.sure - since.sure, last.ended - since.ended
+    longest = max(_LEAST_RUN_SECONDS, busy / ended if ended >= 1 else known)
+    for then in reversed(points[first:-1]):
+        attempts = last.ended - then.ended
+        most = attempts + PROOF * sqrt(attempts) + 1
+        if sure / most <= longest:  # no earlier point proves more: it has no more seconds, and more attempts
             break
-    mean = busy / ended if ended >= 1 else known
-    return RunTime(max(_LEAST_RUN_SECONDS, proved, mean), 1.0 / sqrt(max(1.0, ended)))
+        proved = (last.sure - then.sure) / most
+        if proved > longest:
+            longest = max(longest, min(last.at - then.at, proved))
+    return RunTime(longest, 1.0 / sqrt(max(1.0, ended)))
 
 
 def oldest_wait(flow: Flow, waiting: float) -> float:
@@ -293,8 +318,8 @@ def oldest_wait(flow: Flow, waiting: float) -> float:
 
 def mean_busy(flow: Flow, span: float) -> float:
     """Busy slots, as a mean of the last `span` seconds."""
-    last = flow.last
-    then = next((point for point in flow.points if point.at >= last.at - span), last)
+    points, last = flow.points, flow.last
+    then = points[min(bisect_left(points, last.at - span, key=_time_of), len(points) - 1)]
     return (last.busy - then.busy) / (last.at - then.at) if then is not last else last.active
 
 
@@ -310,21 +335,24 @@ def busy_between(flow: Flow) -> float:
 
 def most_busy(flow: Flow, span: float) -> float:
     """Busy slots, as the highest mean of the last `span` seconds or more."""
-    last = flow.last
-    then = [point for point in flow.points[:-1] if last.at - point.at >= span] or [flow.points[0]]
-    return max((last.busy - point.busy) / (last.at - point.at) for point in then)
+    points, last = flow.points, flow.last
+    if last.busy == points[0].busy:
+        return 0.0
+    earlier = bisect_left(points, True, hi=len(points) - 1, key=lambda point: last.at - point.at < span)
+    return max((last.busy - then.busy) / (last.at - then.at) for then in points[: max(1, earlier)])
 
 
 def none_ended(flow: Flow, span: float) -> bool:
     """Whether no attempt ended in the last `span` seconds; False if that is not known."""
-    last = flow.last
-    then = next((point for point in reversed(flow.points) if point.at <= last.at - span), None)
-    return then is not None and then.ended == last.ended
+    points, last = flow.points, flow.last
+    earlier = bisect_right(points, last.at - span, key=_time_of)
+    return earlier > 0 and points[earlier - 1].ended == last.ended
 
 
 def active_of(flow: Flow, span: float) -> list[float]:
     """Active jobs of the points of the last `span` seconds; of the last point at least."""
-    return [point.active for point in flow.points if point.at > flow.last.at - span]
+    first = bisect_right(flow.points, flow.last.at - span, key=_time_of)
+    return [point.active for point in flow.points[first:]]
 
 
 def _growth(before: float | None, now: float | None) -> float | None:
@@ -333,14 +361,12 @@ def _growth(before: float | None, now: float | None) -> float | None:
 
 
 def _with_point(points: FlowPoints, new: FlowPoint) -> FlowPoints:
-    recent = [point for point in points if point.at >= new.at - _KEPT_SECONDS]
+    recent = points[bisect_left(points, new.at - _KEPT_SECONDS, key=_time_of) :]
     if not recent and points[-1].at >= new.at - _LONGEST_STEP:
-        recent = [points[-1]]
-    recent.append(new)
-    for index, (before, after) in enumerate(pairwise(recent[1:])):
-        if before.at >= new.at - _FINE_SECONDS:
-            break
-        if after.at - recent[index].at <= _COARSE_STEP:
-            del recent[index + 1]
-            break
-    return tuple(recent)
+        recent = points[-1:]
+    recent = (*recent, new)
+    times = [point.at for point in recent[: bisect_left(recent, new.at - _FINE_SECONDS, key=_time_of) + 1]]
+    for index, (before, after) in enumerate(zip(times, times[2:], strict=False), 1):
+        if after - before <= _COARSE_STEP:
+            return recent[:index] + recent[index + 1 :]
+    return recent

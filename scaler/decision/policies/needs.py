@@ -22,17 +22,15 @@ seconds until what is asked for now can help, and u = max(0, D - T), the largest
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf, sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 from scaler.decision.policies.flow import PROOF
 
 _TWICE: Final = 2.0  # the load is a mean, and what was busy another one
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """The inputs. Times in seconds, rates in jobs/s.
 
     `level` is the mean rate, `rate` that or more where it is proved; `run_error` is relative; `start` is that
@@ -66,8 +64,7 @@ class Situation:
         return self.waiting + self.active
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """In slots."""
 
     queue: float
@@ -77,13 +74,12 @@ class Needs:
 
     @property
     def most(self) -> float:
-        return max(self.queue, self.load, self.due, self.kept)
+        return max(self)
 
     @property
     def winner(self) -> str:
         """The name of the largest need."""
-        values = {"queue": self.queue, "load": self.load, "due": self.due, "kept": self.kept}
-        return max(values, key=lambda name: values[name])
+        return self._fields[self.index(self.most)]
 
 
 def needs_of(situation: Situation) -> Needs:

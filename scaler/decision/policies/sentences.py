@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from scaler.decision.policies.needs import Needs, Situation
 from scaler.model import DUE_SECONDS
 from service.units import plain
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionFigures:
+class DecisionFigures(NamedTuple):
     """The figures of one decision: `workers` decided, `enough` that would do now, `slots` of a worker,
     `held_for` the seconds that a hold still lasts, `cap` of a throttled queue in slots, `limit` of the jobs
     that it lets run at once, `taken` by a worker where it is set to run more."""

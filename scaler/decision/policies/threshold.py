@@ -6,7 +6,6 @@ It scales in at full load as soon as few jobs wait, and then out again: `wait_ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from math import ceil
 from typing import Any, Final
 
@@ -86,10 +85,10 @@ class Threshold:
         return propose(now, "enough", f"{waiting:g} jobs wait and load factor is {load:.2f}: no change")
 
     def dump(self, memory: Concurrency) -> dict[str, Any]:
-        return asdict(memory)
+        return memory._asdict()
 
     def load(self, data: Mapping[str, Any]) -> Concurrency:
-        if data.keys() - Concurrency.__dataclass_fields__.keys():
+        if data.keys() - set(Concurrency._fields):
             raise ValueError("invalid memory of threshold")
         try:
             require_numbers(data)

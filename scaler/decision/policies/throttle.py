@@ -4,8 +4,7 @@ Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from scaler.decision.policies.flow import Flow, active_of, busy_between, mean_busy, none_ended
 from scaler.model import QueueSample
@@ -26,8 +25,7 @@ _WINDOWS: Final = 2.0  # of a limit, in which the metrics have none any more
 _WINDOW_SECONDS: Final = 120.0  # two windows of the usual longest rate limit, by the minute
 
 
-@dataclass(frozen=True, slots=True)
-class Throttle:
+class Throttle(NamedTuple):
     """`beside` and `full`: samples in a row with jobs beside free slots, and with jobs beside none; `seen`:
     when a limit held jobs back last (unix s), `closed`: when the queue's metrics told so last, `until`: the
     end of its window as they told it; `cap`: the most slots that get work, None: no limit is seen; `paused`:
@@ -48,8 +46,7 @@ class Throttle:
     taken: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyWorkers:
+class ReadyWorkers(NamedTuple):
     """`settled` have been ready for a while: the sample is older than the number of ready ones, and some
     count as ready before they take jobs; `most` were in the last minute; each has `slots`; there are `least`
     at least."""
@@ -81,10 +78,11 @@ def update_throttle(
     told = looked.paused or sample.at - looked.closed <= _TOLD_SECONDS or _still_closed(looked, flow, sample)
     lately = min(_LATELY_SECONDS, _open_seconds(looked, flow, sample))
     full = mean_busy(flow, lately) >= (1 - _FULL) * ready.settled * ready.slots
-    capped = looked if full or not told else replace(looked, full=0)
-    capped = replace(capped, cap=_cap(capped, throttle, flow, sample, told=told))
+    capped = looked._replace(full=0) if looked.full and told and not full else looked
+    cap = _cap(capped, throttle, flow, sample, told=told)
+    capped = capped if cap == capped.cap else capped._replace(cap=cap)
     if capped.taken is not None and ready.most:
-        capped = replace(capped, taken=max(capped.taken, sample.active / ready.most))
+        capped = capped._replace(taken=max(capped.taken, sample.active / ready.most))
     return _doubted(capped, flow, ready, told=told)
 
 
@@ -95,16 +93,14 @@ def _looked(throttle: Throttle, flow: Flow, sample: QueueSample, ready: ReadyWor
     slots = (ready.most if young else ready.settled) * ready.slots
     free = slots - sample.active
     beside = slots > 0 and waiting > _WAITING * slots and free > (1 - FULL) * slots
-    before = [point.active for point in flow.points[:-1] if point.at > at - _WINDOW_SECONDS]
-    begins = young and not 0 < sample.active <= max(before, default=0.0)  # they may not take jobs yet
+    begins = young and not 0 < sample.active <= _most_active(flow, at)  # they may not take jobs yet
     count = throttle.beside + (not begins) if beside else 0
     reached = sample.concurrency_limit is not None and sample.active >= sample.concurrency_limit
     known = throttle.cap is not None  # any free slot is a sign of it, and that its window runs
     enough = 1 - _FULL if known else FULL
     held = limit_seconds > 0 and slots > 0 and min(sample.active, busy_between(flow)) < enough * slots
     closed = waiting > 0 and (reached or (count >= _SAMPLES if young else held))
-    return replace(
-        throttle,
+    return throttle._replace(
         beside=count,
         full=throttle.full + 1 if waiting > 0 and free <= _FULL * slots else 0,
         seen=at if (beside and not young) or sample.paused or closed else throttle.seen,
@@ -113,6 +109,11 @@ def _looked(throttle: Throttle, flow: Flow, sample: QueueSample, ready: ReadyWor
         paused=sample.paused,
         window=max(throttle.window, limit_seconds) if known or closed else 0.0,
     )
+
+
+def _most_active(flow: Flow, at: float) -> float:
+    """Active jobs of a point of the last two minutes, but of the last one."""
+    return max((point.active for point in flow.points[:-1] if point.at > at - _WINDOW_SECONDS), default=0.0)
 
 
 def _open_seconds(looked: Throttle, flow: Flow, sample: QueueSample) -> float:
@@ -154,7 +155,7 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
     Looked at once for each number of them: sooner or later a limit would look so by chance.
     """
     if throttle.cap is None:
-        return replace(throttle, workers=0)
+        return throttle._replace(workers=0) if throttle.workers else throttle
     active = active_of(flow, _LATELY_SECONDS)
     mean, now = sum(active) / len(active), ready.settled
     fewer, more = ready.most <= _FEWER * throttle.workers, now > throttle.workers
@@ -170,7 +171,7 @@ def _doubted(throttle: Throttle, flow: Flow, ready: ReadyWorkers, *, told: bool)
         if same and not throttle.paused and (less or not told):
             taken = each if less else throttle.taken
             return Throttle(seen=throttle.seen, closed=throttle.closed, until=throttle.until, taken=taken)
-        throttle = replace(throttle, workers=now, per_worker=mean / now)
+        throttle = throttle._replace(workers=now, per_worker=mean / now)
     if not told and 0 < throttle.workers <= max(1, ready.least):  # fewer there cannot be: one more shows it
-        throttle = replace(throttle, cap=max(throttle.cap or 0.0, (throttle.workers + 1) * ready.slots))
+        throttle = throttle._replace(cap=max(throttle.cap or 0.0, (throttle.workers + 1) * ready.slots))
     return throttle

@@ -9,14 +9,13 @@ change the number is a guard, which also keeps the workers that have a job: see 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
 from math import ceil
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.memory import ImpossibleNumberError, require_numbers
+from scaler.decision.memory import fields_of, require_numbers
 from scaler.decision.policies.concurrency import (
     Concurrency,
     concurrency_is_possible,
@@ -57,8 +56,7 @@ ReplicaHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times and numbers of workers: ascending in time, each number below the one before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """The flow of the queue; the needs that still prevent scaling in, all `needed` and those of the `loads`,
     and both as they were `before` the last sample; the measured `concurrency` of a worker; the last known run
     time of a job (s)."""
@@ -67,49 +65,30 @@ class Memory:
     needed: ReplicaHistory = ()
     loads: ReplicaHistory = ()
     before: tuple[ReplicaHistory, ReplicaHistory] = ((), ())
-    throttle: Throttle = field(default_factory=Throttle)
-    concurrency: Concurrency = field(default_factory=Concurrency)
+    throttle: Throttle = Throttle()
+    concurrency: Concurrency = Concurrency()
     run_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """The inputs of one decision: `slots` of a worker, seconds between two decisions."""
+class _Step(NamedTuple):
+    """The inputs of one decision: `slots` of a worker, seconds between two decisions; `ready`: workers that
+    can take jobs, without those that are terminating; seconds of a worker's `start`, the `age` of the sample,
+    and how long any need prevents scaling in (`hold`)."""
 
     settings: PolicySettings
     interval: float
     observation: Observation
     sample: QueueSample
     slots: float
-
-    @property
-    def ready(self) -> int:
-        """Workers that can take jobs, without those that are terminating."""
-        return ready_workers(self.observation)
+    ready: int
+    start: float
+    age: float
+    hold: float
 
     @property
     def ready_slots(self) -> float:
         """As many as there are active jobs at least: a worker that is not ready goes on with its jobs."""
         return max(self.ready * self.slots, min(self.sample.active, self.observation.workers * self.slots))
-
-    @property
-    def start(self) -> float:
-        """Seconds."""
-        start = self.observation.start_seconds
-        if start is None:  # an SLO is set by those whose workers start within it
-            return min(_UNKNOWN_START_SECONDS, self.settings.wait_slo_seconds)
-        return start
-
-    @property
-    def age(self) -> float:
-        """Seconds since the scrape."""
-        age = self.observation.time - self.sample.at
-        return min(max(0.0, age), self.settings.metrics_max_age_seconds)
-
-    @property
-    def hold(self) -> float:
-        """Seconds that any need prevents scaling in."""
-        return max(self.interval, _HOLD * (self.start + self.age))
 
     @property
     def hold_load(self) -> float:
@@ -119,6 +98,18 @@ class _Step:
     def workers(self, slots: float) -> int:
         """The workers that have so many slots, or a tenth of a worker less."""
         return max(0, ceil(slots / self.slots - _ROUNDING_TOLERANCE))
+
+
+def _step_of(
+    settings: PolicySettings, interval: float, observation: Observation, sample: QueueSample, slots: float
+) -> _Step:
+    start = observation.start_seconds
+    if start is None:  # an SLO is set by those whose workers start within it
+        start = min(_UNKNOWN_START_SECONDS, settings.wait_slo_seconds)
+    age = min(max(0.0, observation.time - sample.at), settings.metrics_max_age_seconds)
+    hold = max(interval, _HOLD * (start + age))
+    ready = ready_workers(observation)
+    return _Step(settings, interval, observation, sample, slots, ready, start, age, hold)
 
 
 class WaitTarget:
@@ -139,9 +130,10 @@ class WaitTarget:
         concurrency = update_concurrency(memory.concurrency, observation, sample)
         slots = worker_slots(settings, concurrency, sample)
         slots = min(slots, memory.throttle.taken or slots)
-        step = _Step(settings, interval, observation, sample, slots)
+        step = _step_of(settings, interval, observation, sample, slots)
+        most = concurrency.most
         # Workers that are not ready have ended nothing, however many were asked for.
-        flow = update_flow(memory.flow, sample, Means(concurrency.most * slots, memory.run_seconds))
+        flow = update_flow(memory.flow, sample, Means(most * slots, memory.run_seconds))
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.
@@ -151,11 +143,14 @@ class WaitTarget:
             )
         fresh = memory.flow is None or flow.last.at > memory.flow.last.at
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
-        workers = ReadyWorkers(settled, concurrency.most, slots, settings.min_workers)
-        step = replace(step, sample=_without_held(sample))
+        workers = ReadyWorkers(settled, most, slots, settings.min_workers)
+        free = _without_held(sample)
+        step = step if free is sample else step._replace(sample=free)
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
-        situation = _situation(step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run)
-        situation = replace(situation, held=(sample.held or 0.0) - (step.sample.held or 0.0))
+        held_back = (sample.held or 0.0) - (free.held or 0.0)
+        situation = _situation(
+            step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run, held_back
+        )
         needs = needs_of(situation)
         need, reason = needs.most, needs.winner
         cap = _cap(step, throttle, need)
@@ -170,18 +165,19 @@ class WaitTarget:
         load = min(enough, step.workers(max(needs.load, needs.due)))
         loads = _with_need(held[1], observation.time, load, step.hold_load)
         choice = _choose(step, reason, enough, (needed, loads), cap)
-        limit = sample.concurrency_limit
+        limit, taken = sample.concurrency_limit, _taken(settings, throttle)
         figures = DecisionFigures(
-            situation, needs, choice.workers, enough, slots, choice.held_for, cap, limit
+            situation, needs, choice.workers, enough, slots, choice.held_for, cap, limit, taken
         )
-        figures = replace(figures, taken=_taken(settings, throttle))
         sentence = sentence_of(choice.reason, figures)
         proposal = Proposal(choice.workers, choice.reason, sentence, figures.inputs(), slots)
         run = situation.run_seconds
         return proposal, Memory(flow, needed, loads, before, throttle, concurrency, run)
 
     def dump(self, memory: Memory) -> dict[str, Any]:
-        return {"version": MEMORY_VERSION, **asdict(memory)}
+        parts = {name: getattr(memory, name) for name in _PARTS}
+        dumped = {name: None if part is None else part._asdict() for name, part in parts.items()}
+        return {"version": MEMORY_VERSION, **memory._asdict(), **dumped}
 
     def load(self, data: Mapping[str, Any]) -> Memory:
         """What another version remembered is dropped: its figures mean something else."""
@@ -189,8 +185,11 @@ class WaitTarget:
             return Memory()
         try:
             require_numbers(data)
-            memory = _MEMORY.validate_python({name: data[name] for name in data if name != "version"})
-        except (ValidationError, ImpossibleNumberError):
+            known = fields_of(Memory, data)
+            parts = {name: known[name] for name in _PARTS if known.get(name) is not None}
+            known |= {name: fields_of(_PARTS[name], part) for name, part in parts.items()}
+            memory = _MEMORY.validate_python(known)
+        except ValueError:  # of pydantic too
             raise ValueError("invalid memory of wait_target") from None
         if not _is_possible(memory):
             raise ValueError("invalid memory of wait_target")
@@ -198,6 +197,7 @@ class WaitTarget:
 
 
 _MEMORY: Final = TypeAdapter(Memory)
+_PARTS: Final[Mapping[str, Any]] = {"flow": Flow, "throttle": Throttle, "concurrency": Concurrency}
 
 
 def _is_possible(memory: Memory) -> bool:
@@ -222,7 +222,7 @@ def _without_held(sample: QueueSample) -> QueueSample:
     if not sample.held or (sample.held >= sample.waiting and sample.active == 0):
         return sample
     waiting = max(0.0, sample.waiting - sample.held)
-    return replace(sample, waiting=waiting, held=0.0, oldest_waiting=None)
+    return sample._replace(waiting=waiting, held=0.0, oldest_waiting=None)
 
 
 def _cap(step: _Step, throttle: Throttle, need: float) -> float | None:
@@ -256,7 +256,7 @@ def _without_swing(cap: float, step: _Step) -> float:
     return there if there < cap <= there + _SWING * step.slots else cap
 
 
-def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
+def _situation(step: _Step, flow: Flow, known_run: float, held: float) -> Situation:
     sample, span = step.sample, step.start + step.interval
     horizon = span + step.age
     run = run_time(flow, span, known_run)
@@ -280,6 +280,7 @@ def _situation(step: _Step, flow: Flow, known_run: float) -> Situation:
         ready_slots=step.ready_slots,
         asked_slots=step.observation.workers * step.slots,
         oldest=oldest + step.age,
+        held=held,
         stuck=stuck,
         paused=sample.waiting if sample.paused else 0.0,
         work=most_busy(flow, looked_at) + (sample.waiting + sample.active) * run.seconds / looked_at,
@@ -308,8 +309,7 @@ def _without_rate(step: _Step, *, has_counters: bool) -> Proposal:
 # --- the number ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(NamedTuple):
     """`held_for`: seconds from now until a hold ends; None: nothing is held."""
 
     workers: int

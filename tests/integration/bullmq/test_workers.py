@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 
 from exporter.bullmq.clients import client_names, count_workers
+from exporter.bullmq.keys import worker_queues
 from exporter.snapshot.queues import QueueId, QueueState
 from lab.bull import Bull
 from lab.bullmq import BullMQ, Nameless, Version
@@ -176,7 +178,9 @@ def test_busy_workers_in_a_cluster_are_counted_by_their_locks(cluster: LocalClus
 def named_at_one_node(cluster: LocalCluster, queue: str) -> int:
     """Workers by the names of connections, at the node that has most of them."""
     nodes = [client_names(node.cli("client", "list").encode()) for node in cluster.nodes]
-    return count_workers(nodes, (), {QueueId("bull", queue)}, cluster=True).get(QueueId("bull", queue), 0)
+    return count_workers(
+        nodes, partial(worker_queues, prefixes=()), {QueueId("bull", queue)}, cluster=True
+    ).get(QueueId("bull", queue), 0)
 
 
 @contextmanager

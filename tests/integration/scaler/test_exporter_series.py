@@ -107,7 +107,7 @@ def rounded(sample: QueueSample | Missing) -> object:
     """Prometheus adds with another rounding; and of several figures that are none, either names one."""
     if isinstance(sample, Missing):
         return sample.kind if sample.kind == "invalid" else sample
-    values = {name: getattr(sample, name) for name in QueueSample.__slots__}
+    values = {name: getattr(sample, name) for name in QueueSample._fields}
     return {name: None if value is None else float(f"{value:.12g}") for name, value in values.items()}
 
 

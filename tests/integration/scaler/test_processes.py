@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def workers(target: Target) -> Workers:
     outcome = target.read(SOON)
     assert isinstance(outcome, Ok)
     assert outcome.value.grace_seconds is not None
-    return replace(outcome.value, grace_seconds=None)
+    return outcome.value._replace(grace_seconds=None)
 
 
 def until_ready(target: Target, count: int) -> None:

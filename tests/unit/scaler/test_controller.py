@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -11,7 +11,6 @@ from scaler import controller
 from scaler.commands.tables import scaling_table
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
-from scaler.metrics import metrics
 from scaler.model import (
     Applied,
     Missing,
@@ -30,6 +29,7 @@ from scaler.transitions import transitions_of
 from scaler.views import scaler_view
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
+from tests.support.scaler_metrics import metrics
 
 
 @dataclass
@@ -92,8 +92,8 @@ class RecordingState(LiveState):
         self.saved: dict[str, Learned] = {}
         self.update(lambda state: replace(state, operator=OperatorState(overrides or {})))
 
-    def save(self, learned: Mapping[str, Learned], *, at_once: bool = False) -> None:
-        self.saved = dict(learned)
+    def save(self, learned: Callable[[], Mapping[str, Learned]], *, at_once: bool = False) -> None:
+        self.saved = dict(learned())
 
     @property
     def changes(self) -> list[tuple[str, int, int, str]]:
@@ -360,7 +360,7 @@ def test_the_slo_is_that_of_the_queues_with_jobs() -> None:
     class Busy(FakeMetrics):
         def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
             read = super().read(deadline)
-            return {name: replace(metrics, busy=("urgent",)) for name, metrics in read.items()}
+            return {name: metrics._replace(busy=("urgent",)) for name, metrics in read.items()}
 
     targets = [Managed("mail", POLICY, FakeTarget(), slo)]
     result = Controller(RecordingState()).step(Busy({"mail": 1}), targets, 5.0)
@@ -377,7 +377,7 @@ def test_what_is_unknown_of_a_target_is_reported_and_takes_no_more_than_its_shar
     class Partial(FakeMetrics):
         def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
             read = super().read(deadline)
-            return {**read, "mail": replace(read["mail"], unknown=unknown)}
+            return {**read, "mail": read["mail"]._replace(unknown=unknown)}
 
     mail, video = FakeTarget(), FakeTarget()
     targets = [Managed("mail", POLICY, mail), Managed("video", POLICY, video)]
@@ -492,7 +492,7 @@ def test_a_grace_shorter_than_the_slowest_jobs_is_a_warning_though_the_mean_is_n
     class FewLongJobs(LongJobs):
         def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
             metrics = super().read(deadline)["mail"]
-            return {"mail": replace(metrics, run_p99=RunTimeP99("mail-queue", 57.0))}
+            return {"mail": metrics._replace(run_p99=RunTimeP99("mail-queue", 57.0))}
 
     controller, jobs, mail = Controller(RecordingState()), FewLongJobs(), FakeTarget(grace=30.0)
     jobs.seconds = 2.0
@@ -587,7 +587,7 @@ class LongRunning:
         sample = QueueSample(
             self.begun + self.second, 0, running, done, 0.0, 3.0 + 4.0 * (again > 0), 60 * done, done
         )
-        busy = replace(sample, busy_seconds=float(3 * ran + 4 * again), oldest_waiting=0.0)
+        busy = sample._replace(busy_seconds=float(3 * ran + 4 * again), oldest_waiting=0.0)
         return {"mail": TargetMetrics(("mail-queue",), busy)}
 
 

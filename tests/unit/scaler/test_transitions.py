@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from scaler.activity import Activity
@@ -54,7 +52,7 @@ def test_a_workload_that_is_gone_is_not_forbidden_any_more() -> None:
 
 def graced(grace: float, mean: float | None, p99: RunTimeP99 | None, *queues: str) -> TargetStep:
     step = a_step(Ok(Workers(2, 2, grace_seconds=grace)), "Active")
-    return replace(step, queues=queues or ("mail",), activity=Activity(300.0, 1.0, 0.0, mean), run_p99=p99)
+    return step._replace(queues=queues or ("mail",), activity=Activity(300.0, 1.0, 0.0, mean), run_p99=p99)
 
 
 def test_a_grace_that_is_too_short_for_the_slowest_jobs_is_a_condition() -> None:
@@ -86,7 +84,7 @@ def concurrency(settings: PolicySettings, taken: float | None, excess: float | N
     step = a_step(READ, "Active")
     assert step.decision is not None
     inputs = {"waiting": 1.0} | ({} if taken is None else {"taken": taken})
-    return replace(step, settings=settings, decision=replace(step.decision, inputs=inputs), excess=excess)
+    return step._replace(settings=settings, decision=step.decision._replace(inputs=inputs), excess=excess)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +125,7 @@ def test_a_concurrency_that_is_contradicted_is_a_condition(
 
 def test_metrics_that_are_missing_end_nothing_that_only_they_show() -> None:
     before = frozenset[Condition]({"Active", "GraceTooShort", "ConcurrencyMismatch"})
-    unseen = replace(a_step(READ, "Active"), sample=Missing("timeout", "too slow"))
+    unseen = a_step(READ, "Active")._replace(sample=Missing("timeout", "too slow"))
     assert [transition.reason for transition in transitions_of(unseen, before)] == ["MetricsStale"]
     assert known_conditions(unseen, before) == before | {"MetricsStale"}
 

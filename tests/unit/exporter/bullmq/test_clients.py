@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -12,10 +13,12 @@ from exporter.bullmq.clients import (
     count_workers,
     sample_ids,
 )
+from exporter.bullmq.keys import worker_queues
 from exporter.snapshot.queues import QueueId
 
 MAIL = QueueId("bull", "mail")
 NODE = "bull:bWFpbA=="
+MEANINGS = partial(worker_queues, prefixes=["bull"])
 
 
 def line(name: str, number: int = 1) -> str:
@@ -30,7 +33,7 @@ def test_bulls_other_connections_with_the_same_name_are_no_workers() -> None:
     """As seen with Bull 3.29: its connections for scripts and for events may have the worker's name."""
     commands = ("eval", "subscribe", "brpoplpush", "brpoplpush")
     raw = "\n".join(f"id=1 name={NODE} age=1 db=0 cmd={command} user=u" for command in commands)
-    assert count_workers([client_names(raw.encode())], ["bull"], {MAIL}) == {MAIL: 2}
+    assert count_workers([client_names(raw.encode())], MEANINGS, {MAIL}) == {MAIL: 2}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_bulls_other_connections_with_the_same_name_are_no_workers() -> None:
 def test_a_busy_workers_connection_that_never_waited_counts(command: str) -> None:
     """In a cluster the clients ask for the slots again and again, on any connection."""
     raw = f"id=1 name={NODE} age=1 db=0 cmd={command} user=u\nid=2 name={NODE} age=1 db=0 cmd=info user=u"
-    assert count_workers([client_names(raw.encode())], ["bull"], {MAIL}) == {MAIL: 2}
+    assert count_workers([client_names(raw.encode())], MEANINGS, {MAIL}) == {MAIL: 2}
 
 
 def test_names_are_read_from_client_list() -> None:
@@ -75,12 +78,12 @@ def test_the_length_of_a_line_is_learned() -> None:
 def test_a_name_that_is_no_utf8_spoils_nothing() -> None:
     raw = line(NODE).encode() + b"\n" + line("bull:").encode().replace(b"bull:", b"bull:\xff\xfe") + b"\n"
     assert client_names(raw).connections[NODE] == 1
-    assert count_workers([client_names(raw)], ["bull"], {MAIL})[MAIL] == 1
+    assert count_workers([client_names(raw)], MEANINGS, {MAIL})[MAIL] == 1
 
 
 def test_five_thousand_clients_are_a_fraction_of_a_second_of_work() -> None:
     raw = "\n".join(line(f"{NODE}:w:{number}", number) for number in range(5000)).encode()
-    assert count_workers([client_names(raw)], ["bull"], {MAIL}) == {MAIL: 5000}
+    assert count_workers([client_names(raw)], MEANINGS, {MAIL}) == {MAIL: 5000}
 
 
 @pytest.mark.parametrize(
@@ -96,12 +99,12 @@ def test_five_thousand_clients_are_a_fraction_of_a_second_of_work() -> None:
     ],
 )
 def test_workers_of_one_server(names: dict[str, int], workers: int) -> None:
-    assert count_workers([connected(names)], ["bull"], {MAIL}) == {MAIL: workers}
+    assert count_workers([connected(names)], MEANINGS, {MAIL}) == {MAIL: workers}
 
 
 def test_in_a_cluster_the_node_that_sees_most_counts() -> None:
     nodes = [connected({NODE: 1}), connected({NODE: 3}), connected({"bull:b3JkZXJz": 1})]
-    assert count_workers(nodes, ["bull"], set()) == {MAIL: 3, QueueId("bull", "orders"): 1}
+    assert count_workers(nodes, MEANINGS, set()) == {MAIL: 3, QueueId("bull", "orders"): 1}
 
 
 @pytest.mark.parametrize(
@@ -120,19 +123,19 @@ def test_pythons_workers_in_a_cluster(connections: list[int], workers: int) -> N
     """As measured, the busiest node anywhere in the list."""
     nodes = [connected({"bull:mail": count}) for count in connections if count]
     for order in (nodes, nodes[::-1]):
-        assert count_workers(order, ["bull"], {MAIL}, cluster=True) == {MAIL: workers}
+        assert count_workers(order, MEANINGS, {MAIL}, cluster=True) == {MAIL: workers}
 
 
 def test_pythons_workers_are_added_to_nodes() -> None:
     nodes = [connected({NODE: 2, "bull:mail": 5, "bull:mail:w:kaa": 1}), connected({NODE: 1, "bull:mail": 1})]
-    assert count_workers(nodes, ["bull"], {MAIL}, cluster=True) == {MAIL: 2 + 1 + 1}
+    assert count_workers(nodes, MEANINGS, {MAIL}, cluster=True) == {MAIL: 2 + 1 + 1}
 
 
 def test_a_known_queue_decides_what_an_ambiguous_name_means() -> None:
     ambiguous = QueueId("bull", "bWFpbA==")
-    assert count_workers([connected({NODE: 2})], ["bull"], set()) == {MAIL: 2}
-    assert count_workers([connected({NODE: 2})], ["bull"], {ambiguous}) == {ambiguous: 1}
-    assert count_workers([connected({NODE: 2})], ["bull"], {ambiguous, MAIL}) == {MAIL: 2}
+    assert count_workers([connected({NODE: 2})], MEANINGS, set()) == {MAIL: 2}
+    assert count_workers([connected({NODE: 2})], MEANINGS, {ambiguous}) == {ambiguous: 1}
+    assert count_workers([connected({NODE: 2})], MEANINGS, {ambiguous, MAIL}) == {MAIL: 2}
 
 
 @pytest.mark.parametrize("newest", [1, 7, 300, 20_000, 90_000_000])

@@ -49,6 +49,17 @@ def test_queues_by_owner() -> None:
     assert orphans == []
 
 
+def test_queues_that_are_looked_up_once_are_the_callers_own() -> None:
+    slot_map = cluster(node("a", (0, SLOT)))
+    queues = (MAIL, QueueId("bull", "{foo}"))
+    owned, orphans = slot_map.by_owner(queues)
+    owned["a"].clear()
+    orphans.clear()
+    assert slot_map.by_owner(queues) == ({"a": [MAIL]}, [queues[1]])
+    assert slot_map.by_owner(queues[:1]) == ({"a": [MAIL]}, [])
+    assert slot_map.by_owner(()) == ({}, [])
+
+
 def test_in_a_cluster_a_queue_needs_a_tag() -> None:
     slot_map = cluster(node("a", (0, 8000)), node("b", (8001, 16383)))
     assert slot_map.supports(MAIL)

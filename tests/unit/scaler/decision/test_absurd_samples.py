@@ -73,21 +73,21 @@ class World:
 
 def with_figure(name: str, sample: QueueSample) -> QueueSample:
     figures: dict[str, Any] = {name: 1e6}
-    return replace(sample, **figures)
+    return sample._replace(**figures)
 
 
 COUNTERS = ("completed", "duration_count", "busy_seconds", "duration_sum")
 ONE_SCRAPE: dict[str, Absurd] = {
-    "waiting": lambda sample: replace(sample, waiting=1e6),
-    "active": lambda sample: replace(sample, active=1e6),
-    "due": lambda sample: replace(sample, due=1e6),
-    "oldest": lambda sample: replace(sample, oldest_waiting=1e9),
-    "nothing ran": lambda sample: replace(sample, waiting=0.0, active=0.0),
-    "not a number": lambda sample: replace(sample, waiting=nan, completed=nan, busy_seconds=nan),
-    "counters away": lambda sample: replace(sample, completed=None, failed=None),
+    "waiting": lambda sample: sample._replace(waiting=1e6),
+    "active": lambda sample: sample._replace(active=1e6),
+    "due": lambda sample: sample._replace(due=1e6),
+    "oldest": lambda sample: sample._replace(oldest_waiting=1e9),
+    "nothing ran": lambda sample: sample._replace(waiting=0.0, active=0.0),
+    "not a number": lambda sample: sample._replace(waiting=nan, completed=nan, busy_seconds=nan),
+    "counters away": lambda sample: sample._replace(completed=None, failed=None),
     **{name: partial(with_figure, name) for name in COUNTERS},
-    "run time of 1e-5 s": lambda sample: replace(
-        sample, duration_sum=10.0, duration_count=1e6, completed=1e6
+    "run time of 1e-5 s": lambda sample: sample._replace(
+        duration_sum=10.0, duration_count=1e6, completed=1e6
     ),
 }
 FOR_GOOD: dict[str, dict[str, Any]] = {
@@ -150,7 +150,7 @@ def test_one_sample_of_moderate_size_is_forgotten_too(name: str, figure: str, va
         )
         world = World(many, 2.0, 1.0, slots)
         usual = world.numbers(160)
-        spoilt = replace(world, at=120, spoil=lambda sample: replace(sample, **{figure: value}))
+        spoilt = replace(world, at=120, spoil=lambda sample: sample._replace(**{figure: value}))
         numbers = spoilt.numbers(160)
         assert max(numbers[120:]) <= 10 * max(usual[120:])
         assert numbers[132:] == usual[132:]

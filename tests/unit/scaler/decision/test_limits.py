@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -32,11 +32,11 @@ class Watched(PolicyController):
     def decide(self, observation: Observation) -> int:
         sample = observation.sample
         if self.blind and not isinstance(sample, Missing):
-            sample = replace(sample, held=None, limit_seconds=None, concurrency_limit=None)
-            observation = replace(observation, sample=sample)
+            sample = sample._replace(held=None, limit_seconds=None, concurrency_limit=None)
+            observation = observation._replace(sample=sample)
         elif self.window and not isinstance(sample, Missing):
-            runs = replace(sample, limit_seconds=self.window - sample.at % self.window)
-            observation = replace(observation, sample=runs)
+            runs = sample._replace(limit_seconds=self.window - sample.at % self.window)
+            observation = observation._replace(sample=runs)
         self.workers.append(super().decide(observation))
         return self.workers[-1]
 
@@ -177,8 +177,8 @@ def test_a_queue_beside_one_behind_a_rate_limit_gets_its_workers(policy: str, jo
     class Beside(Watched):
         def decide(self, observation: Observation) -> int:
             if not isinstance(observation.sample, Missing):
-                both = combine({A: observation.sample, B: replace(limited, at=observation.sample.at)})
-                observation = replace(observation, sample=both)
+                both = combine({A: observation.sample, B: limited._replace(at=observation.sample.at)})
+                observation = observation._replace(sample=both)
             return super().decide(observation)
 
     settings = PolicySettings(policy=policy, max_workers=20, worker_concurrency=2)
@@ -206,7 +206,7 @@ def test_the_slots_of_a_limited_queue_do_not_follow_each_sample() -> None:
     for number, active in enumerate([20, 20, 3, 20, 0]):
         pressed, other = sample(9, 1, concurrency_limit=1.0), sample(0, active, concurrency_limit=100.0)
         at = 100.0 + 5 * number
-        samples = {A: replace(pressed, at=at), B: replace(other, at=at)}
+        samples = {A: pressed._replace(at=at), B: other._replace(at=at)}
         both, totals = continue_totals(totals, samples, {}, at)
         assert isinstance(both, QueueSample)
         limits.append(both.concurrency_limit or 0.0)
@@ -220,7 +220,7 @@ def test_a_limit_of_one_beside_an_idle_queue_with_a_high_one_needs_one_worker(po
         def decide(self, observation: Observation) -> int:
             if not isinstance(observation.sample, Missing):
                 idle = QueueSample(observation.sample.at, 0, 0, 9, 0, held=0, due=0, concurrency_limit=100)
-                observation = replace(observation, sample=combine({A: observation.sample, B: idle}))
+                observation = observation._replace(sample=combine({A: observation.sample, B: idle}))
             return super().decide(observation)
 
     settings = PolicySettings(policy=policy, min_workers=1, max_workers=20, worker_concurrency=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -38,7 +37,7 @@ def late(seconds: float, **settings: int) -> tuple[float, str]:
     class OneOfFive(PolicyController):
         def decide(self, observation: Observation) -> int:
             if not isinstance(observation.sample, Missing):
-                observation = replace(observation, sample=replace(observation.sample, largest_share=1.0))
+                observation = observation._replace(sample=observation.sample._replace(largest_share=1.0))
             return super().decide(observation)
 
     controller = OneOfFive(PolicySettings.model_validate({"max_workers": 20} | settings), 5.0)

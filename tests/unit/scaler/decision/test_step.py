@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -52,7 +51,7 @@ def played(
         completed += ended
         if index == restart and memory is not None:
             memory = load_memory(json.loads(json.dumps(dump_memory(memory))))
-        observation = replace(observe(seconds * index, workers, waiting, active, completed), idle=idle)
+        observation = observe(seconds * index, workers, waiting, active, completed)._replace(idle=idle)
         decision, memory = step(policy_settings, seconds, observation, Control(), memory)
         decisions.append((observation, decision))
         if decision.workers != workers:
@@ -75,7 +74,7 @@ def test_never_in_while_a_part_is_unknown(name: str, steps: Steps, unknown: set[
         completed += ended
         observation = observe(5.0 * index, workers, waiting, active, completed)
         if index in unknown:
-            observation = replace(observation, unknown=Missing("empty", "no series"))
+            observation = observation._replace(unknown=Missing("empty", "no series"))
         decision, memory = step(policy(name, cooldown_seconds=0), 5.0, observation, Control(), memory)
         assert decision.workers >= workers or index not in unknown
         workers = decision.workers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -101,7 +100,7 @@ def test_one_queue_is_itself() -> None:
 
 
 def test_queues_are_added_up() -> None:
-    other = replace(WHOLE, at=90.0, oldest_waiting=3.0)
+    other = WHOLE._replace(at=90.0, oldest_waiting=3.0)
     assert combine({MAIL: WHOLE, VIDEO: other}) == QueueSample(
         at=90.0,
         waiting=6.0,
@@ -121,7 +120,7 @@ def test_queues_are_added_up() -> None:
 
 @pytest.mark.parametrize("name", ["completed", "failed", "added", "due", "busy_seconds"])
 def test_a_total_is_there_only_if_every_queue_has_it(name: str) -> None:
-    sample = combine({MAIL: WHOLE, VIDEO: replace(WHOLE, **cast("dict[str, Any]", {name: None}))})
+    sample = combine({MAIL: WHOLE, VIDEO: WHOLE._replace(**cast("dict[str, Any]", {name: None}))})
     assert isinstance(sample, QueueSample)
     assert getattr(sample, name) is None
     assert sample.waiting == 6
@@ -140,14 +139,14 @@ def test_a_queue_without_an_attempt_adds_nothing_to_the_durations(
 
 
 def test_durations_that_no_queue_has_are_not_zero() -> None:
-    bare = replace(WHOLE, duration_sum=None, duration_count=None, oldest_waiting=None)
+    bare = WHOLE._replace(duration_sum=None, duration_count=None, oldest_waiting=None)
     sample = combine({MAIL: bare, VIDEO: bare})
     assert isinstance(sample, QueueSample)
     assert (sample.duration_sum, sample.duration_count, sample.oldest_waiting) == (None, None, None)
 
 
 def test_the_longest_wait_is_of_the_queues_in_which_a_job_waits() -> None:
-    sample = combine({MAIL: replace(WHOLE, oldest_waiting=None), VIDEO: WHOLE})
+    sample = combine({MAIL: WHOLE._replace(oldest_waiting=None), VIDEO: WHOLE})
     assert isinstance(sample, QueueSample)
     assert sample.oldest_waiting == 7.0
 

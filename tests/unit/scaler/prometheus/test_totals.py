@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -107,7 +106,7 @@ def test_an_idle_queue_that_goes_breaks_nothing() -> None:
 
 
 def test_durations_that_begin_with_the_first_attempt_break_nothing() -> None:
-    first = replace(sample(1000, 0.0), duration_sum=None, duration_count=None)
+    first = sample(1000, 0.0)._replace(duration_sum=None, duration_count=None)
     _, totals = continue_totals(None, {MAIL: first}, {}, 1000)
     later, _ = continue_totals(totals, {MAIL: sample(1005, 2.0)}, {}, 1005)
     assert isinstance(later, QueueSample)
@@ -205,7 +204,7 @@ def test_a_flow_that_was_saved_before_a_restart_begins_anew(saved: float) -> Non
     for one in over(*steps_of(100, first=saved)):
         flow = update_flow(flow, one)
     after = over(*steps_of(60, first=20_000.0))
-    later = [replace(one, at=one.at + 200, created=1200.0) for one in after]
+    later = [one._replace(at=one.at + 200, created=1200.0) for one in after]
     assert max(rates(later, flow)) <= 8.0 + 1e-6
 
 

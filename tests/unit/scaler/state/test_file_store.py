@@ -65,7 +65,7 @@ def test_a_command_given_while_the_scaler_saves_is_not_lost(path: Path) -> None:
     state = LiveState(FileStore(str(path)))
     FileStore(str(path)).update(with_sale)  # not read yet
     state.record_action("mail", 1.0, 2, 3, "burst")
-    state.save({"mail": Learned(initial_memory(PolicySettings()))})
+    state.save(lambda: {"mail": Learned(initial_memory(PolicySettings()))})
     stored, problems = FileStore(str(path)).read()
     assert problems == []
     assert stored.operator.overrides == {"mail": SALE}
@@ -86,7 +86,7 @@ class Interrupted(FileStore):
 def test_a_command_given_just_after_the_scaler_saved_is_read(path: Path) -> None:
     state = LiveState(Interrupted(str(path)))
     state.record_action("mail", 1.0, 2, 3, "burst")
-    state.save({"mail": Learned(initial_memory(PolicySettings()))})
+    state.save(lambda: {"mail": Learned(initial_memory(PolicySettings()))})
     state.refresh()
     assert state.control("mail", 0.0).override == SALE
     state.close()
@@ -103,7 +103,7 @@ def test_an_update_returns_the_version_after_it(path: Path) -> None:
 def test_what_was_learned_is_there_after_a_restart(path: Path) -> None:
     first = LiveState(FileStore(str(path)))
     memory = Learned(initial_memory(PolicySettings()), (1.5, 2.25), 4)
-    first.save({"mail": memory}, at_once=True)
+    first.save(lambda: {"mail": memory}, at_once=True)
     first.close()
     second = LiveState(FileStore(str(path)))
     assert second.recall("mail") == memory
@@ -145,7 +145,7 @@ def test_an_invalid_edit_is_logged_once_and_its_file_stays(
     assert caplog.text.count("state not readable") == 1
     assert state.control("mail", 0.0).override == SALE  # as it was last read
     state.record_action("mail", 1.0, 2, 3, "burst")
-    state.save({})
+    state.save(dict)
     assert path.read_text() == "not json"
     state.close()
 

@@ -14,6 +14,17 @@ REFUSED = Failed("refused", "NOPERM no key")
 OTHER = NotAQueue("its active is a set", 3)
 
 
+def test_what_was_verified_recently_need_not_be_proposed() -> None:
+    registry, mail = Registry((), ()), QueueId("bull", "mail")
+    assert not registry.was_verified(mail, 0.0)
+    registry.propose(mail, 0.0, has_key=True)
+    (candidate,) = registry.take(10, 0.0)
+    registry.settle(candidate, "bullmq", 0.0)
+    assert registry.was_verified(mail, 599.0)
+    assert not registry.was_verified(mail, 600.0)
+    assert not registry.was_verified(QueueId("bull:mail", ""), 0.0)
+
+
 def settle(registry: Registry, answer: object, at: float = 0.0) -> list[QueueId]:
     """Give every pending candidate this answer; their queues."""
     candidates = registry.take(1000, at)

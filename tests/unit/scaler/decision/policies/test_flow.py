@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,7 +117,7 @@ def test_the_mean_of_active_jobs_is_of_late() -> None:
         [sample(15, 0), sample(20, 10)],  # counters that began again
         [QueueSample(15, 0, 0), sample(20, 7000), sample(25, 7010)],  # another exporter
         [sample(3, 10), sample(8, 20)],  # a clock that went back
-        [replace(sample(at, 5_000_000 + 2 * at), created=14.0) for at in (15, 20)],  # totals that began anew
+        [sample(at, 5_000_000 + 2 * at)._replace(created=14.0) for at in (15, 20)],  # totals that began anew
     ],
 )
 def test_what_does_not_continue_is_left_out(later: list[QueueSample]) -> None:
@@ -141,7 +140,7 @@ def test_there_is_a_rate_at_intervals_of_more_than_what_is_remembered(interval: 
 
 @pytest.mark.parametrize("created", [None, 86_000.0], ids=["same counters", "after a restart"])
 def test_a_memory_of_yesterday_tells_no_rate(created: float | None) -> None:
-    today = replace(sample(86_400, 90_000), created=created)
+    today = sample(86_400, 90_000)._replace(created=created)
     assert not flow_of(sample(0, 0), sample(5, 10), today).measured
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -33,8 +32,7 @@ def test_nothing_needs_nothing() -> None:
 
 def test_the_worked_example_of_the_docs() -> None:
     """docs/scaling-formula.md has it in numbers."""
-    situation = replace(
-        CALM,
+    situation = CALM._replace(
         waiting=90,
         active=8,
         level=3.0,
@@ -64,25 +62,25 @@ def test_the_worked_example_of_the_docs() -> None:
     ],
 )
 def test_each_need_wins_where_it_is_meant_to(changed: dict[str, Any], winner: str) -> None:
-    assert needs_of(replace(CALM, **changed)).winner == winner
+    assert needs_of(CALM._replace(**changed)).winner == winner
 
 
 def test_for_short_jobs_a_backlog_is_drained_and_for_long_ones_each_gets_a_slot() -> None:
-    backlog = replace(CALM, waiting=300.0, horizon=25.0)
-    short = needs_of(replace(backlog, run_seconds=1.0)).queue
-    long = needs_of(replace(backlog, run_seconds=600.0)).queue
+    backlog = CALM._replace(waiting=300.0, horizon=25.0)
+    short = needs_of(backlog._replace(run_seconds=1.0)).queue
+    long = needs_of(backlog._replace(run_seconds=600.0)).queue
     assert short == pytest.approx(300 / (1 + 5.0))
     assert long == pytest.approx(300 / (1 + 5 / 600))
 
 
 def test_quick_starts_need_no_room_for_scatter() -> None:
-    flow = replace(CALM, level=10.0, rate=10.0, active=20.0, ready_slots=500.0)
-    assert needs_of(replace(flow, horizon=5.0)).load == pytest.approx(20.0)
-    assert needs_of(replace(flow, horizon=120.0)).load == pytest.approx(20 + sqrt(20) * 0.75)
+    flow = CALM._replace(level=10.0, rate=10.0, active=20.0, ready_slots=500.0)
+    assert needs_of(flow._replace(horizon=5.0)).load == pytest.approx(20.0)
+    assert needs_of(flow._replace(horizon=120.0)).load == pytest.approx(20 + sqrt(20) * 0.75)
 
 
 def test_known_jobs_get_room_for_what_is_not_known_of_their_run_time() -> None:
-    exact, vague = (needs_of(replace(CALM, due=400.0, run_error=error)).due for error in (0.0, 0.5))
+    exact, vague = (needs_of(CALM._replace(due=400.0, run_error=error)).due for error in (0.0, 0.5))
     assert exact == pytest.approx(440 / (1 + 30 / 2.0))
     assert vague == pytest.approx(440 / (1 + 30 / 4.0))
 
@@ -106,6 +104,10 @@ AMOUNTS = st.floats(0, 1e5)
         ready_slots=st.floats(0, 1e5),
         asked_slots=st.floats(0, 1e4),
         oldest=st.floats(0, 1e5),
+        held=AMOUNTS,
+        stuck=st.booleans(),
+        paused=AMOUNTS,
+        work=st.floats(0),
     )
 )
 def test_no_need_is_negative_or_for_more_jobs_than_there_can_be(situation: Situation) -> None:
@@ -117,5 +119,5 @@ def test_no_need_is_negative_or_for_more_jobs_than_there_can_be(situation: Situa
 
 
 def test_slots_whose_jobs_do_not_end_begin_none() -> None:
-    late = replace(CALM, waiting=10.0, active=40.0, ready_slots=40.0, asked_slots=40.0, oldest=31.0)
-    assert needs_of(late).queue < 40 < needs_of(replace(late, stuck=True)).queue
+    late = CALM._replace(waiting=10.0, active=40.0, ready_slots=40.0, asked_slots=40.0, oldest=31.0)
+    assert needs_of(late).queue < 40 < needs_of(late._replace(stuck=True)).queue

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -271,8 +270,7 @@ def test_a_sentence_names_workers_jobs_rate_run_time_start_time_and_until_when()
 def test_every_optional_input_may_be_absent(sample: QueueSample) -> None:
     memory, workers = POLICY.initial_memory(), 2
     for at in range(0, 120, 5):
-        current = replace(
-            sample,
+        current = sample._replace(
             at=float(at),
             completed=2.0 * at,
             duration_count=None if sample.duration_count is None else 2.0 * at,
