@@ -86,10 +86,12 @@ def _observed(measured: _Measured, at: float, queue: QueueState) -> _Measured:
         if workers is not None and queue.workers < workers:
             fell_at = at
         workers = queue.workers
+    if fell_at is not None and at - fell_at >= _SETTLE:
+        fell_at = None  # else each queue would be looked at for ever after the first time its workers fell
     while maxima and maxima[0][0] <= at - MEASURED_SECONDS:
         maxima = maxima[1:]
     seen = active_per_worker(queue)
-    if seen is not None and (fell_at is None or at - fell_at >= _SETTLE):
+    if seen is not None and fell_at is None:
         if maxima and at - maxima[-1][0] < _STEP:
             began, highest = maxima[-1]
             maxima = (*maxima[:-1], (began, max(highest, seen)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 from exporter.bullmq.bull.counts import plan_bull_queue, read_by_library
@@ -29,6 +29,7 @@ from service.outcome import Failed
 _Counted: TypeAlias = dict[str, list[tuple[Plan, Counts]]]
 POOL: Final = "bullmq"
 _AT_ONCE: Final = 2_000  # queues
+_OF_QUEUES: Final = frozenset({"moved", "refused"})  # why a node that answers gives nothing of one queue
 
 
 class QueueReader:
@@ -60,21 +61,29 @@ class QueueReader:
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Read], dict[QueueId, Failed]]:
         """The queues that could be read, and why the others are unread. Some at a time: the commands and the
-        replies of ten thousand are 20 MB, which a process that had them once keeps."""
-        listed = list(queues)
+        replies of ten thousand are 20 MB, which a process that had them once keeps. Of each node as many, as
+        all answer in parallel; one that hangs costs its time-out once."""
+        owned, unowned = slot_map.by_owner(queues)
         read: dict[QueueId, Read] = {}
-        unread: dict[QueueId, Failed] = {}
-        for start in range(0, len(listed), _AT_ONCE):
-            some, others = self._read(listed[start : start + _AT_ONCE], slot_map, deadline)
-            read |= some
+        unread: dict[QueueId, Failed] = dict.fromkeys(unowned, NO_OWNER)
+        while owned:
+            share = -(-_AT_ONCE // len(owned))
+            some = {address: of_node[:share] for address, of_node in owned.items()}
+            answered, others = self._read(some, slot_map, deadline)
+            read |= answered
             unread |= others
+            left = {address: of_node[share:] for address, of_node in owned.items() if len(of_node) > share}
+            for address in [*left]:
+                failed = others.get(some[address][-1])
+                if failed is not None and failed.kind not in _OF_QUEUES:
+                    unread |= dict.fromkeys(left.pop(address), failed)
+            owned = left
         return read, unread
 
     def _read(
-        self, queues: Sequence[QueueId], slot_map: SlotMap, deadline: Deadline
+        self, owned: Mapping[str, list[QueueId]], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Read], dict[QueueId, Failed]]:
-        owned, unowned = slot_map.by_owner(queues)
-        unread: dict[QueueId, Failed] = dict.fromkeys(unowned, NO_OWNER)
+        unread: dict[QueueId, Failed] = {}
         counted = self._count(owned, unread, deadline)
         if any(counts.open_tails for each in counted.values() for _, counts in each):
             counted = self._read_tails(counted, unread, deadline)
@@ -213,4 +222,4 @@ def _why(error: ReplyError | Failed) -> Failed:
     """Why a queue is unread."""
     if isinstance(error, Failed):
         return error
-    return Failed("moved" if error.code in MOVED else "refused", str(error))
+    return Failed("moved" if error.code in MOVED else "refused", str(error))  # see _OF_QUEUES

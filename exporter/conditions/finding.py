@@ -177,7 +177,9 @@ class _WorstFirst(Sequence[QueueId]):
     def __getitem__(self, index: slice) -> Sequence[QueueId]: ...
     def __getitem__(self, index: int | slice) -> QueueId | Sequence[QueueId]:
         last = index if isinstance(index, int) else index.stop
-        few = last is not None and 0 <= last <= _FEW and not (isinstance(index, slice) and index.step)
+        few = last is not None and 0 <= last <= _FEW
+        if isinstance(index, slice) and (index.step or (index.start or 0) < 0):
+            few = False
         return (self._few if few and len(self._few) > last else self._all)[index]
 
     def __len__(self) -> int:

@@ -252,10 +252,11 @@ class QueueRates(Mapping[QueueId, Rates]):
 
 
 class AllRates(QueueRates):
-    """Rates of several sources, each of its own queues; those of a dict are all taken as lively."""
+    """Rates of several sources; of a queue that two have, as while it changes its library, those of the first
+    count. Those of a dict are all taken as lively."""
 
     def __init__(self, *parts: Mapping[QueueId, Rates]) -> None:
-        self._parts = parts
+        self._parts = [part for part in parts if part]
 
     def __getitem__(self, queue: QueueId) -> Rates:
         for part in self._parts:
@@ -264,18 +265,23 @@ class AllRates(QueueRates):
         raise KeyError(queue)
 
     def __iter__(self) -> Iterator[QueueId]:
-        return chain(*self._parts)
+        return chain(*self._parts) if len(self._parts) < 2 else iter(dict.fromkeys(chain(*self._parts)))
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self._parts)) if len(self._parts) < 2 else len(set().union(*self._parts))
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
 
     def __contains__(self, queue: object) -> bool:
         return any(queue in part for part in self._parts)
 
-    def lively(self) -> Iterable[tuple[QueueId, Rates]]:
-        return chain.from_iterable(
-            part.lively() if isinstance(part, QueueRates) else part.items() for part in self._parts
-        )
+    def lively(self) -> Iterator[tuple[QueueId, Rates]]:
+        for number, part in enumerate(self._parts):
+            earlier = self._parts[:number]
+            for queue, rates in part.lively() if isinstance(part, QueueRates) else part.items():
+                if not any(queue in other for other in earlier):
+                    yield queue, rates
 
 
 class Work(NamedTuple):

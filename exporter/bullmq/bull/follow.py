@@ -144,7 +144,7 @@ class BullFollower:
             state,
             changes=changes,
             events={**(state.events or {}), **events},
-            rates=AllRates(state.rates, self.rates(events)),
+            rates=AllRates(self.rates(events), state.rates),  # as in the events: Bull's count
             unfollowed={**state.unfollowed, **self.unfollowed()},
             event_totals=self._published.totals.plus(state.event_totals or EventTotals()),
         )

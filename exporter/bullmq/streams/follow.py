@@ -75,7 +75,7 @@ class Follower:
         self._totals_lock = threading.Lock()
         self._others = EventTotals()  # of streams that are gone, less what others had from the state file
         self._readers: dict[str, Reader] = {}
-        self._idle: dict[str, Idle] = {}  # also of nodes that have no stream any more, but had
+        self._idle: Mapping[str, Idle] = {}  # by node; replaced as a whole
         self._slot_map: SlotMap | None = None
         self._queues: Sequence[QueueId] | None = None
         self._assigned: SlotMap | None = None
@@ -97,14 +97,16 @@ class Follower:
 
     def followed(self) -> FollowedEvents:
         """The same, in a tenth of the time: those of streams that rest are the same objects as before."""
-        at = monotonic()
+        at, before = monotonic(), self._idle
         # Before the events: what came after that is in none of them.
-        lags = {address: max(0.0, at - idle.at) for address, idle in list(self._idle.items())}
+        lags = {address: max(0.0, at - idle.at) for address, idle in before.items()}
         events = {
             queue: stream.shown if stream.shown_turn == stream.turn else stream.events(at)
             for queue, stream in list(self._streams.items())
         }
         known = {queue: each for queue, each in events.items() if each is not None}
+        if self._idle is not before:  # a node came meanwhile: streams may rest at it by now
+            lags = {address: max(0.0, at - idle.at) for address, idle in self._idle.items()} | lags
         return FollowedEvents(known, lags)
 
     def totals(self) -> EventTotals:
@@ -140,7 +142,7 @@ class Follower:
         if self._assigned is not slot_map or self._queues != queues:
             self._update_streams(queues)
             owned, orphans = slot_map.by_owner(self._streams)
-            self._assign(owned, cluster=slot_map.cluster)
+            self._assign(owned, orphans, cluster=slot_map.cluster)
             self._queues, self._assigned, self._orphaned = queues, slot_map, bool(orphans)
         self._stale = self._stale or self._orphaned
         seconds = self._run_readers()
@@ -193,16 +195,21 @@ class Follower:
             self._checkpoint.restore(queue, stream)
         return stream
 
-    def _assign(self, owned: Mapping[str, list[QueueId]], *, cluster: bool) -> None:
-        """Give each node that holds a queue one reader."""
+    def _assign(
+        self, owned: Mapping[str, list[QueueId]], orphans: Iterable[QueueId], *, cluster: bool
+    ) -> None:
+        """Give each node that holds a queue one reader. What no node holds rests nowhere: it is read again
+        when its node is back, which may be the same one."""
         with self._lock:
+            for queue in orphans:
+                self._streams[queue].set_owner(None)
             for address, queues in owned.items():
                 for queue in queues:
                     self._streams[queue].set_owner(address)
             self._readers = {
                 address: self._readers.get(address) or Reader(self, address) for address in owned
             }
-            self._idle |= {address: reader.idle for address, reader in self._readers.items()}
+            self._idle = {address: reader.idle for address, reader in self._readers.items()}
             for address, reader in self._readers.items():
                 reader.streams = [self._streams[queue] for queue in owned[address]]
                 reader.cluster = cluster

@@ -82,6 +82,7 @@ class Stream:
         "_checked_at",
         "_first_at_check",
         "_first_since_check",
+        "_held_by",
         "_last_at_check",
         "_limit_read",
         "_losing",
@@ -165,6 +166,7 @@ class Stream:
         self._passed_over_at = 0.0
         self._losing = False
         self._owner: str | None = None
+        self._held_by: str | None = None  # the last owner
         self._moved = False
         self._caught_up_at: float | None = None
         self._busy_seconds = 0.0
@@ -303,15 +305,19 @@ class Stream:
 
     @property
     def owner(self) -> str | None:
-        """The node that holds the stream now."""
+        """The node that holds the stream now; None: none does."""
         return self._owner
 
-    def set_owner(self, address: str) -> None:
-        """Set the node that holds the stream. After a move the stream's own counts are read immediately."""
-        if address != self._owner:
-            self.wake()
-            self._moved = self._owner is not None
-            self._owner, self._checked_at, self.asked = address, None, None
+    def set_owner(self, address: str | None) -> None:
+        """Set the node that holds the stream; None while no node does. After a move the stream's own counts
+        are read immediately."""
+        if address == self._owner:
+            return
+        self.wake()
+        self._owner, self._checked_at, self.asked = address, None, None
+        if address is not None:
+            self._moved = self._moved or self._held_by not in (None, address)
+            self._held_by = address
 
     @property
     def settled_at(self) -> float | None:

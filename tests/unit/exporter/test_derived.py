@@ -15,7 +15,7 @@ from exporter.derived import (
     waiting_jobs,
     worker_utilization,
 )
-from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Rates
+from exporter.snapshot.queues import AllRates, BullMQState, JobCounts, QueueId, QueueState, Rates
 from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology, TopologyNode
 from service.outcome import Failed, Ok
 from tests.support.assessments import queue
@@ -138,3 +138,12 @@ def test_replication_lag(master: str | None, replica: str | None, lags: dict[str
 )
 def test_hit_ratio(hits: float | None, misses: float | None, ratio: float | None) -> None:
     assert hit_ratio(hits, misses) == ratio
+
+
+def test_of_a_queue_that_two_sources_have_the_rates_of_the_first_count() -> None:
+    first, second = QueueId("bull", "first"), QueueId("bull", "second")
+    new, old = Rates(60.0, 5.0, 0.0, 0.0, 7, 0), Rates(60.0, 0.0, 0.0, None, 0, 3)
+    rates = AllRates({first: new}, {first: old, second: old}, {})
+    assert dict(rates) == dict(rates.lively()) == {first: new, second: old}
+    assert len(rates) == len(list(rates.lively())) == 2
+    assert not AllRates({}, {})

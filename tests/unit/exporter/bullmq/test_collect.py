@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.bullmq import reading
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.config.settings import BullMQSettings
@@ -240,3 +241,27 @@ def test_a_node_that_is_silent_is_not_asked_for_its_clock_each_time(
         assert len(collect(bullmq).unread) == 1
     assert asked(world, SECOND, "INFO", "server") == 1
     assert asked(world, SECOND, "TIME") == 0
+
+
+def test_a_node_that_hangs_costs_its_time_out_once_however_many_queues_it_has(
+    halves: dict[str, Keys], connect: DeploymentOf, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_AT_ONCE", 4)
+    names = [f"{{q{number}}}" for number in range(40)]
+    bullmq, _ = source(connect(cluster=list(HALVES)), queues=names)
+    assert not collect(bullmq).unread
+    asked = 0
+
+    def hangs(command: tuple[str, ...]) -> Reply:
+        nonlocal asked
+        asked += 1
+        return silent(command)
+
+    world.servers[FIRST] = hangs
+    reader, slot_map = bullmq._reader, bullmq._slot_map
+    assert slot_map is not None
+    owned, _ = slot_map.by_owner(list(reader.plans))
+    read, unread = reader.read(list(reader.plans), slot_map, Deadline.after(5))
+    assert (sorted(read), sorted(unread)) == (sorted(owned[SECOND]), sorted(owned[FIRST]))
+    assert {failed.kind for failed in unread.values()} == {"timeout"}
+    assert asked == 1

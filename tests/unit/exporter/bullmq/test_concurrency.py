@@ -104,6 +104,23 @@ def test_what_does_not_change_is_measured_all_the_same(
         before = still
 
 
+def test_a_queue_whose_workers_fell_once_is_not_looked_at_for_ever() -> None:
+    """A deployment lets the workers of every queue fall."""
+    looked_at: list[QueueId] = []
+
+    class States(dict[QueueId, QueueState]):
+        def get(self, queue: QueueId, default: object = None) -> Any:
+            looked_at.append(queue)
+            return super().get(queue, default)
+
+    history, idle = ConcurrencyHistory(), busy(0, workers=1, waiting=0)
+    measured(history, 0, busy(0, workers=2, waiting=0))
+    measured(history, 10, idle)
+    for at in (60, 70, 80):
+        history.measured(at, States({idle.id: idle}), ())
+    assert looked_at == [idle.id] * 2
+
+
 def test_a_setting_counts_before_a_measurement() -> None:
     seen = busy(4, workers=2)._replace(measured_concurrency=4.0)
     assert (worker_concurrency(seen), worker_utilization(seen)) == (4.0, 0.5)

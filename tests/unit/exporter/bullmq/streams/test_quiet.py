@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.bullmq.keys import base, slot_of
 from exporter.bullmq.streams.follow import Follower
 from exporter.config.settings import BullMQSettings
 from exporter.redis.protocol import ReplyError
@@ -195,3 +196,35 @@ def test_jobs_that_are_forgotten_count_at_once(server: Streams, quiet: SteppedFo
     quiet.follower.streams()[MAIL].evict()
     after, _ = quiet.follower.followed()
     assert (before[MAIL].resting, after[MAIL].counters.evicted) == (CACHE, 1)
+
+
+@pytest.mark.parametrize("others", [(), (QueueId("bull", "{foo}"),)], ids=["alone", "with another"])
+def test_a_resting_stream_without_a_node_is_read_again_when_its_node_is_back(
+    world: World, connect: DeploymentOf, clock: Clock, others: tuple[QueueId, ...]
+) -> None:
+    node, queue = "10.0.0.1:7001", QueueId("bull", "{mail}")
+    server, slot = Streams(time_ms=10_000), slot_of(base(queue))
+    world.servers[node] = server
+
+    def serve(spans: str) -> None:
+        server.info = "redis_mode:cluster\r\nrole:master\r\n"
+        server.nodes = f"{node} {node}@1 myself,master - 0 0 1 connected {spans}"
+        timed.follower._stale = True
+
+    timed = SteppedFollower(Follower(connect(cluster=[node]), BullMQSettings()), clock)
+    serve("0-16383")
+    queues = (queue, *others)
+    for each in queues:
+        server.add(1000, "added 1", queue=each.name)
+    for seconds in (2.0, 11.0, 2.0):
+        timed.round(*queues, seconds=seconds)
+    followed, _ = timed.follower.followed()
+    assert followed[queue].resting == node
+    serve(f"0-{slot - 1} {slot + 1}-16383")
+    timed.round(*queues, seconds=6)
+    timed.round(*queues, seconds=30)
+    assert timed.follower.events()[queue].lag == pytest.approx(36.0)
+    server.add(2000, "added 2", queue=queue.name)
+    serve("0-16383")
+    events = timed.events(*queues, queue=queue, seconds=6)
+    assert (events.read, events.lag, events.gaps, events.undone) == (1, 0.0, 0, 0)
