@@ -60,24 +60,27 @@ class QueueReader:
     def read(
         self, queues: Iterable[QueueId], slot_map: SlotMap, deadline: Deadline
     ) -> tuple[dict[QueueId, Read], dict[QueueId, Failed]]:
-        """The queues that could be read, and why the others are unread. Some at a time: the commands and the
-        replies of ten thousand are 20 MB, which a process that had them once keeps. Of each node as many, as
-        all answer in parallel; one that hangs costs its time-out once."""
+        """The queues that could be read, and why the others are unread.
+
+        Of one node some at a time: the commands and the replies of ten thousand are 20 MB, which a process
+        that had them once keeps. Several nodes have fewer each, and one that hangs must not delay the others.
+        """
         owned, unowned = slot_map.by_owner(queues)
-        read: dict[QueueId, Read] = {}
         unread: dict[QueueId, Failed] = dict.fromkeys(unowned, NO_OWNER)
-        while owned:
-            share = -(-_AT_ONCE // len(owned))
-            some = {address: of_node[:share] for address, of_node in owned.items()}
-            answered, others = self._read(some, slot_map, deadline)
+        if len(owned) != 1:
+            read, others = self._read(owned, slot_map, deadline)
+            return read, unread | others
+        read = {}
+        ((address, left),) = owned.items()
+        while left:
+            some, left = left[:_AT_ONCE], left[_AT_ONCE:]
+            answered, others = self._read({address: some}, slot_map, deadline)
             read |= answered
             unread |= others
-            left = {address: of_node[share:] for address, of_node in owned.items() if len(of_node) > share}
-            for address in [*left]:
-                failed = others.get(some[address][-1])
-                if failed is not None and failed.kind not in _OF_QUEUES:
-                    unread |= dict.fromkeys(left.pop(address), failed)
-            owned = left
+            failed = others.get(some[-1])
+            if failed is not None and failed.kind not in _OF_QUEUES:
+                unread |= dict.fromkeys(left, failed)  # it is not asked again: its time-out would pass again
+                break
         return read, unread
 
     def _read(

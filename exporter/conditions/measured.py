@@ -18,7 +18,7 @@ _OfState: TypeAlias = Callable[[BullMQState, HealthSettings], dict[QueueId, floa
 
 
 def once_a_state(function: _OfState) -> _OfState:
-    """Several rules ask for the same of one state: the last result is kept, for as long as its state is."""
+    """Several rules ask for the same of one state: the last result is kept, until another state comes."""
     last: list[tuple[ReferenceType[BullMQState], HealthSettings, dict[QueueId, float]]] = []
 
     @wraps(function)

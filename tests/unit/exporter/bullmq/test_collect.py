@@ -265,3 +265,28 @@ def test_a_node_that_hangs_costs_its_time_out_once_however_many_queues_it_has(
     assert (sorted(read), sorted(unread)) == (sorted(owned[SECOND]), sorted(owned[FIRST]))
     assert {failed.kind for failed in unread.values()} == {"timeout"}
     assert asked == 1
+
+
+def test_what_has_come_of_one_server_is_kept_when_it_hangs(
+    connect: DeploymentOf, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_AT_ONCE", 4)
+    names = [f"q{number:02}" for number in range(10)]
+    keys = world.servers[CACHE] = Keys()
+    bullmq, _ = source(connect(url=f"redis://{CACHE}"), queues=names)
+    assert [queue.id.name for queue in collect(bullmq).queues] == names
+    reader, slot_map = bullmq._reader, bullmq._slot_map
+    assert slot_map is not None
+    asked: list[str] = []
+
+    def hangs(command: tuple[str, ...]) -> Reply:
+        if "q05" in " ".join(command):
+            asked.append(command[0])
+            return silent(command)
+        return keys(command)
+
+    world.servers[CACHE] = hangs
+    read, unread = reader.read(list(reader.plans), slot_map, Deadline.after(5))
+    assert [queue.name for queue in read] == names[:4]
+    assert [queue.name for queue in unread] == names[4:]
+    assert len(asked) == 1, "the queues behind are not asked for: each would cost a time-out"
