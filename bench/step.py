@@ -34,7 +34,7 @@ from service.web.negotiate import metrics_format
 TARGETS: Final = 1_000
 QUEUES: Final = (1_000, 10_000)
 ROUNDS, WARM = 7, 4
-MAX_RATIO, MAX_PROMETHEUS_RATIO = 15.0, 2.0
+MAX_RATIO, MAX_PROMETHEUS_RATIO = 13.0, 2.0
 _SCRAPES: Final = """
 scrape_configs:
   - job_name: oxherd
