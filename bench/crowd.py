@@ -189,8 +189,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stack.callback(exporter.stop)
         address = exporter.address
         exporter.process.wait_for(lambda: len(completed(address)) == len(watched), seconds=180)
-        answers = stack.enter_context(TimedAnswers(address))
-        config = _SCRAPES.format(interval=INTERVAL, timeout=TIMEOUT, address=answers.address)
+        answers = stack.enter_context(TimedAnswers(int(address.rpartition(":")[2])))
+        scraped = f"127.0.0.1:{answers.port}"
+        config = _SCRAPES.format(interval=INTERVAL, timeout=TIMEOUT, address=scraped)
         prometheus = stack.enter_context(start_prometheus(config))
         prometheus.wait_for(f"count(bullmq_job_completed_total) == {len(watched)}", seconds=90)
         scaler = None
