@@ -4,24 +4,16 @@ Labels are kept as text from one scrape to the next; pure, but for that."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from math import copysign
-from typing import Final, Literal, TypeAlias
-
-from prometheus_client.utils import floatToGoString
+from typing import TypeAlias
 
 from scaler.metrics import SCALER_FAMILIES, LabelledValue, ScalerFamily
 from scaler.step_result import StepCounters, StepResult
-
-TextFormat: TypeAlias = Literal["text", "openmetrics"]
+from service.web.text_format import TextForm, format_number, head_lines, label_text, sample_head
 
 _LabelTexts: TypeAlias = dict[tuple[str, ...], str]
-"""Labels with their braces, by their values."""
+"""Labels inside their braces, by their values."""
 _Drawn: TypeAlias = dict[tuple[str, ...], _LabelTexts]
 """By the names of the labels, which most families share."""
-
-_VALUE_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
-_HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 
 
 class FamilyText:
@@ -30,7 +22,7 @@ class FamilyText:
     def __init__(self) -> None:
         self._drawn: _Drawn = {}
 
-    def of(self, result: StepResult | None, counters: StepCounters, form: TextFormat) -> bytes:
+    def of(self, result: StepResult | None, counters: StepCounters, form: TextForm) -> bytes:
         """All families, without the `# EOF` of OpenMetrics; before the first step none."""
         if result is None:
             return b""
@@ -39,17 +31,10 @@ class FamilyText:
         lines: list[str] = []
         for family in SCALER_FAMILIES:
             names = family.labels
-            lines.append(_head(family, form))
+            lines.append(head_lines(family, form))
             lines += _lines(family, family.read(result, counters), before.get(names, {}), drawn[names])
         self._drawn = drawn  # of the targets that there are
         return "".join(lines).encode()
-
-
-def _head(family: ScalerFamily, form: TextFormat) -> str:
-    name, help_text = family.name, family.help.translate(_HELP_ESCAPES)
-    if form == "openmetrics":
-        name, help_text = name.removesuffix("_total"), family.help.translate(_VALUE_ESCAPES)
-    return f"# HELP {name} {help_text}\n# TYPE {name} {family.kind}\n"
 
 
 def _lines(
@@ -60,23 +45,5 @@ def _lines(
     for values, value in samples:
         labels = drawn.get(values)
         if labels is None:
-            labels = drawn[values] = before.get(values) or _label_text(family.labels, values)
-        yield f"{name}{labels} {_number(value)}\n"
-
-
-def _label_text(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    pairs = sorted(zip(names, values, strict=True))
-    labels = ",".join(f'{name}="{value.translate(_VALUE_ESCAPES)}"' for name, value in pairs)
-    return f"{{{labels}}}" if labels else ""
-
-
-def _number(value: float) -> str:
-    if value == 0:
-        return "0.0" if copysign(1.0, value) > 0 else "-0.0"
-    return _text(value)
-
-
-@lru_cache(maxsize=4096)
-def _text(value: float) -> str:
-    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
-    return text
+            labels = drawn[values] = before.get(values) or label_text(family.labels, values)
+        yield f"{sample_head(name, labels)}{format_number(value)}\n"

@@ -7,45 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
-from math import inf, isnan
+from math import inf
 from typing import Any, Final
 
 from exporter.metrics.encoding import Draw
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, TableColumn
 from exporter.snapshot.histogram import Histogram
-from service.units import readable
+from service.web.text_format import SHORT, format_number, label_pair, label_text, sample_head
 
-_VALUE_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
-_HELP_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
-_SHORT: Final = 1_000_000  # from this value Go, and so Prometheus, writes an exponent
 _MOST_FURTHER: Final = 4096  # texts of further labels that are kept
-
-
-def format_number(value: float) -> str:
-    """A value as prometheus_client writes it: 1.0, 1.234567e+06, NaN, +Inf."""
-    if 0 < value < _SHORT and value == (integer := int(value)):
-        return f"{integer}.0"
-    value = float(value)
-    if isnan(value):
-        return "NaN"
-    if value in (inf, -inf):
-        return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    dot = text.find(".")
-    if value > 0 and dot > 6:
-        mantissa = f"{text[0]}.{text[1:dot]}{text[dot + 1 :]}".rstrip("0.")
-        return f"{mantissa}e+{dot - 1:02d}"
-    return text
-
-
-def label_text(names: Sequence[str], values: Sequence[str]) -> str:
-    """The labels inside the braces, by their names."""
-    return ",".join(_pair(name, value) for name, value in sorted(zip(names, values, strict=True)))
-
-
-def head_of(name: str, labels: str) -> str:
-    """The text before the value of a sample."""
-    return f"{name}{{{labels}}} " if labels else f"{name} "
 
 
 def draw_of(family: AnyFamily, column: TableColumn, rows: Sequence[str]) -> Draw:
@@ -67,7 +37,7 @@ class TextEncoding:
         return column
 
     def sample_head(self, family: AnyFamily, labels: Sequence[str]) -> str:
-        return head_of(family.name, label_text(family.labels, labels))
+        return sample_head(family.name, label_text(family.labels, labels))
 
     def samples(self, family: Family, heads: Iterable[str], values: Iterable[float]) -> bytes:  # noqa: ARG002
         lines = [f"{head}{format_number(value)}\n" for head, value in zip(heads, values, strict=True)]
@@ -75,18 +45,6 @@ class TextEncoding:
 
     def histogram(self, family: HistogramFamily, labels: Sequence[str], histogram: Histogram) -> bytes:
         return histogram_lines(family.name, family.labels, labels, histogram).encode()
-
-
-def help_and_type(family: AnyFamily) -> str:
-    """The head of a family in text format 0.0.4."""
-    text = family.help.translate(_HELP_ESCAPES)
-    return f"# HELP {family.name} {text}\n# TYPE {family.name} {family.kind}\n"
-
-
-def openmetrics_help_and_type(family: AnyFamily) -> str:
-    """The head of a family in OpenMetrics 1.0.0."""
-    name = family.name.removesuffix("_total") if family.kind == "counter" else family.name
-    return f"# HELP {name} {family.help.translate(_VALUE_ESCAPES)}\n# TYPE {name} {family.kind}\n"
 
 
 class _Further:
@@ -104,16 +62,12 @@ class _Further:
         texts = self._texts.get(values)
         if texts is None:
             pairs = sorted(zip(self._names, values, strict=True))
-            before = "".join(f"{_pair(*pair)}," for pair in pairs if pair[0] < self._first)
-            after = "".join(f",{_pair(*pair)}" for pair in pairs if pair[0] > self._first)
+            before = "".join(f"{label_pair(*pair)}," for pair in pairs if pair[0] < self._first)
+            after = "".join(f",{label_pair(*pair)}" for pair in pairs if pair[0] > self._first)
             if len(self._texts) >= _MOST_FURTHER:
                 self._texts.clear()
             texts = self._texts[values] = before, after
         return texts
-
-
-def _pair(name: str, value: str) -> str:
-    return f'{name}="{readable(value).translate(_VALUE_ESCAPES)}"'
 
 
 def _numbers(name: str) -> Draw:
@@ -123,9 +77,9 @@ def _numbers(name: str) -> Draw:
                 ""
                 if value is None
                 else f"{name}{{{label}}} {value}.0\n"
-                if value.__class__ is int and 0 <= value < _SHORT
+                if value.__class__ is int and 0 <= value < SHORT
                 else f"{name}{{{label}}} {value!r}\n"
-                if value.__class__ is float and 0 <= value < _SHORT
+                if value.__class__ is float and 0 <= value < SHORT
                 else f"{name}{{{label}}} {format_number(value)}\n"
                 for label, value in zip(labels, values, strict=True)
             ]
@@ -148,7 +102,7 @@ def _several(
                 if number is None:
                     continue
                 before, after = around(others)
-                if number.__class__ is int and 0 <= number < _SHORT:
+                if number.__class__ is int and 0 <= number < SHORT:
                     lines.append(f"{name}{{{before}{label}{after}}} {number}.0\n")
                 else:
                     lines.append(f"{name}{{{before}{label}{after}}} {format_number(number)}\n")
@@ -196,9 +150,9 @@ def _histograms(name: str, column: TableColumn, further: _Further) -> Draw:
 def histogram_lines(name: str, names: Sequence[str], values: Sequence[str], histogram: Histogram) -> str:
     """A line for each bucket, _count and _sum, whatever the labels are."""
     bounds = [format_number(bound) for bound in (*histogram.bounds, inf)]
-    heads = [head_of(f"{name}_bucket", label_text((*names, "le"), (*values, bound))) for bound in bounds]
+    heads = [sample_head(f"{name}_bucket", label_text((*names, "le"), (*values, bound))) for bound in bounds]
     own = label_text(names, values)
-    heads += head_of(f"{name}_count", own), head_of(f"{name}_sum", own)
+    heads += sample_head(f"{name}_count", own), sample_head(f"{name}_sum", own)
     lines = zip(heads, histogram_values(histogram), strict=True)
     return "".join(f"{head}{value}\n" for head, value in lines)
 
@@ -207,7 +161,7 @@ def histogram_values(histogram: Histogram) -> list[str]:
     """The values of its lines: of each bucket, of _count and of _sum."""
     below = list(accumulate(histogram.counts))
     count = below[-1]
-    if count < _SHORT:
+    if count < SHORT:
         numbers = [f"{value}.0" for value in below]
     else:
         numbers = [format_number(value) for value in below]

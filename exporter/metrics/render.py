@@ -16,17 +16,18 @@ from exporter.metrics.blocks import TableBlocks
 from exporter.metrics.encoding import Encoding
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Table
-from exporter.metrics.lines import TextEncoding, help_and_type, openmetrics_help_and_type
+from exporter.metrics.lines import TextEncoding
 from exporter.metrics.messages import ProtobufEncoding, head_message
 from service.web.body import Body, Packer, Part, Piece
 from service.web.negotiate import MetricsFormat
 from service.web.protobuf import varint
+from service.web.text_format import head_lines
 
 _Heads: TypeAlias = dict[tuple[str, ...], Any]
 
 _HEADS: Final[Mapping[MetricsFormat, Callable[[AnyFamily], bytes]]] = {
-    "text": lambda family: help_and_type(family).encode(),
-    "openmetrics": lambda family: openmetrics_help_and_type(family).encode(),
+    "text": lambda family: head_lines(family, "text").encode(),
+    "openmetrics": lambda family: head_lines(family, "openmetrics").encode(),
     "protobuf": head_message,
 }
 

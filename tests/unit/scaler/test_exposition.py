@@ -13,11 +13,12 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
 from scaler.config.settings import PolicySettings
-from scaler.exposition import FamilyText, TextFormat
+from scaler.exposition import FamilyText
 from scaler.model import Control, Decision, Missing, Override, QueueSample, Workers
 from scaler.step_result import StepCounters, StepResult, TargetStep
 from service.outcome import Failed, Ok
 from service.process_metrics import registry_text
+from service.web.text_format import TextForm
 from tests.support.scaler_metrics import metrics
 
 NAMES = st.text(min_size=1, max_size=4)
@@ -63,7 +64,7 @@ def results(draw: st.DrawFn) -> StepResult:
 @pytest.mark.parametrize("form", ["text", "openmetrics"])
 @given(result=results(), later=results(), count=st.integers(1, 10**7))
 def test_it_is_line_for_line_that_of_prometheus_client(
-    form: TextFormat, result: StepResult, later: StepResult, count: int
+    form: TextForm, result: StepResult, later: StepResult, count: int
 ) -> None:
     counters = StepCounters({("mail", 'm"a', "up", "load"): count}, {"timeout": 2}, 3)
     text = FamilyText()

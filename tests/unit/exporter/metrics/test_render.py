@@ -22,10 +22,10 @@ from prometheus_client.utils import floatToGoString
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Sample
-from exporter.metrics.lines import format_number
 from exporter.metrics.render import Renderer
 from exporter.snapshot.histogram import Histogram
 from exporter.snapshot.whole import Snapshot
+from service.web.text_format import format_number
 from tests.support import metric_families
 
 NOTHING = Assessment(Snapshot(0.0), Health(100.0, "healthy", ()))
@@ -153,7 +153,7 @@ def test_unused_labels_are_forgotten() -> None:
     now: list[Sample] = [(("a", "x"), 1)]
     renderer = Renderer([Family("a_thing", "gauge", HELP, ("queue", "kind"), lambda _: now)])
     renderer.text(NOTHING)
-    now[:] = [((f"q{format_number}", "x"), 1) for format_number in range(100)]
+    now[:] = [((f"q{number}", "x"), 1) for number in range(100)]
     renderer.text(NOTHING)
     now[:] = [(("b", "x"), 1)]
     renderer.text(NOTHING)
