@@ -90,10 +90,10 @@ def test_what_is_kept_is_as_put_together_anew(
         now_ms = NOW_MS + number * 1000
         new = QueueStates()
         new.update(read, known, SETTINGS)
-        anew = aged(new, now_ms)
-        assert aged(kept, now_ms) == anew
-        assert {*kept.without_workers} == {queue for queue in anew if anew[queue].workers == 0}
-        still = {queue: without_ages(state) for queue, state in anew.items()}
+        fresh = aged(new, now_ms)
+        assert aged(kept, now_ms) == fresh
+        assert {*kept.without_workers} == {queue for queue in fresh if fresh[queue].workers == 0}
+        still = {queue: without_ages(state) for queue, state in fresh.items()}
         assert changed >= {queue for queue in QUEUES if states.get(queue) != still.get(queue)}
         before, states = (read, known), still
 

@@ -303,14 +303,14 @@ looks = st.lists(
 def test_what_is_kept_between_two_looks_changes_nothing(
     steps: list[tuple[dict[QueueId, dict[str, int]], set[QueueId], str, int]],
 ) -> None:
-    """More jobs of some queues at each step, others begin anew."""
+    """More jobs of some queues at each step; others begin again."""
     kept, at, recorded = RateHistory(), 100.0, list[tuple[float, dict[QueueId, Events]]]()
     current: dict[QueueId, Events] = {}
     totals: dict[QueueId, dict[str, int]] = {}
-    for more, anew_from_here, what, seconds in steps:
+    for more, restarted, what, seconds in steps:
         at += seconds
         current = dict(current)
-        for queue in anew_from_here:
+        for queue in restarted:
             totals.pop(queue, None)
             current.pop(queue, None)
         for queue, jobs_of_queue in more.items():
@@ -331,11 +331,11 @@ def test_what_is_kept_between_two_looks_changes_nothing(
             kept.record(at, current, unix=at)
             recorded.append((at, current))
         if "look" in what:
-            anew = RateHistory()
+            fresh = RateHistory()
             for then, events_then in recorded:
-                anew.record(then, events_then, unix=then)
+                fresh.record(then, events_then, unix=then)
             found = kept.rates(at, current)
-            assert dict(found) == dict(anew.rates(at, current))
+            assert dict(found) == dict(fresh.rates(at, current))
             assert len(found) == len([*found])
             assert AllRates(found, {}) == found
             lively = dict(found.lively())

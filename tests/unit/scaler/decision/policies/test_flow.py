@@ -117,7 +117,7 @@ def test_the_mean_of_active_jobs_is_of_late() -> None:
         [sample(15, 0), sample(20, 10)],  # counters that began again
         [QueueSample(15, 0, 0), sample(20, 7000), sample(25, 7010)],  # another exporter
         [sample(3, 10), sample(8, 20)],  # a clock that went back
-        [sample(at, 5_000_000 + 2 * at)._replace(created=14.0) for at in (15, 20)],  # totals that began anew
+        [sample(at, 5_000_000 + 2 * at)._replace(created=14.0) for at in (15, 20)],  # totals that began again
     ],
 )
 def test_what_does_not_continue_is_left_out(later: list[QueueSample]) -> None:
