@@ -21,7 +21,7 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.background import longest_ms
+from bench.background import Longest, longest_command
 from bench.floor import Floor, FloorCost
 from bench.programs import ROOT
 from bench.queues import PREFIX, exchange, fill, names
@@ -91,7 +91,7 @@ class Result(NamedTuple):
     floors: dict[str, FloorCost]
     least: FloorCost
     starts: dict[str, Start]
-    longest: float
+    longest: Longest
 
 
 @contextmanager
@@ -162,14 +162,13 @@ def _start(redis: RedisServer, queues: int, folder: Path) -> Start:
         return Start(nan, nan, nan, nan)
 
 
-def _rest(redis: RedisServer, exporters: Sequence[Watched]) -> float:
-    """Measure what is used without a scrape; the ms of the longest command at Redis meanwhile, 0: all were
-    below one."""
+def _rest(redis: RedisServer, exporters: Sequence[Watched]) -> Longest:
+    """Measure what is used without a scrape; the longest command at Redis meanwhile."""
     redis.cli("config", "set", "slowlog-log-slower-than", 1000)
     redis.cli("config", "resetstat")
     redis.cli("slowlog", "reset")
     rest(exporters, BACKGROUND_SECONDS)
-    return longest_ms(redis)
+    return longest_command(redis)
 
 
 def _medians(rows: Sequence[Sequence[float]]) -> list[float]:
@@ -203,7 +202,7 @@ def report(result: Result) -> None:
             f"resident goal {GOAL_RESIDENT.get(queues, '-')} MB"
         )
         print(f"Redis beside all of them: {redis:.2%} of a core (goal {background.redis or '-'} %)")
-    print(f"longest command at Redis while none scrapes: {result.longest:.1f} ms (goal {GOAL_LONGEST:g})")
+    print(f"longest command at Redis while none scrapes: {result.longest} (goal {GOAL_LONGEST:g} ms)")
     sys.stdout.flush()
 
 
@@ -238,7 +237,7 @@ def reach(results: Sequence[Result]) -> str:
         allowed = f"{background.exporter:g} %{limit}"
         lines += [
             f"| {number} | background without a scrape | {own:.2%} | {of_redis:.2%} | | {allowed} |",
-            f"| {number} | longest command of it | | {result.longest:.1f} ms | | {GOAL_LONGEST:g} ms |",
+            f"| {number} | longest command of it | | {result.longest} | | {GOAL_LONGEST:g} ms |",
             f"| {number} | resident, histograms | {resident} | | | {GOAL_RESIDENT[result.queues]} MB |",
             f"| {number} | first full scrape after start | {started} | | | {GOAL_START[result.queues]:g} s |",
         ]
