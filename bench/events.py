@@ -27,7 +27,8 @@ RATE, SECONDS = 6_000, 15.0
 SHORT_STREAM = 100
 IDLE_SECONDS = 30.0
 WAITING, WRITTEN_AT_ONCE, PAUSE = 1_000_000, 1_000, 0.8
-MAX_CPU_US, MAX_IDLE, MAX_BYTES = 4.0, 0.01, 64e6
+MAX_CPU_US, MAX_IDLE = 4.0, 0.01
+MAX_BYTES = 80e6  # of 250,000 remembered jobs 55, and the answers of a round
 _CONFIG = "bullmq: {queues: [%s], scan: false}\n"
 
 
