@@ -34,6 +34,7 @@ from exporter.redis.protocol import pack
 from lab.redis import RedisServer, start_redis
 
 ROUNDS, WARM = 9, 2
+HOT_WARM: Final = 12  # scrapes until queues that always change have blocks of their own
 BACKGROUND_SECONDS: Final = 8.0
 SETTLE_SECONDS: Final = 2.0  # for the events of all queues to be read
 JOBS: Final = 20
@@ -119,16 +120,16 @@ def measure(queues: int, folders: Sequence[Path], rounds: int, profile: str) -> 
             time.sleep(SETTLE_SECONDS * 3)
             number = 0
 
-            def run(phase: str, changed: Sequence[str]) -> None:
+            def run(phase: str, changed: Sequence[str], *, warm: int = WARM) -> None:
                 nonlocal number
-                for turn in range(rounds + WARM):
+                for turn in range(rounds + warm):
                     if changed:
                         number += 1
                         change(redis.port, changed, number)
                         time.sleep(SETTLE_SECONDS)
                     floors.setdefault(phase, []).append(floor.run())
                     for exporter in exporters:
-                        exporter.scrape(phase, kept=turn >= WARM)
+                        exporter.scrape(phase, kept=turn >= warm)
 
             longest = _rest(redis, exporters)
             run("idle", [])
@@ -137,7 +138,7 @@ def measure(queues: int, folders: Sequence[Path], rounds: int, profile: str) -> 
             time.sleep(SETTLE_SECONDS * 2)
             _rest(redis, exporters)
             run("idle, histograms", [])
-            run("5 % changing", listed[::20])
+            run("5 % changing", listed[::20], warm=HOT_WARM)
             run("all changing", listed)
             run("idle, after", [])
             if profile:
