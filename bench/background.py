@@ -35,12 +35,22 @@ _LEAST_MEAN_US: Final = 10.0
 _CONFIG: Final = "redis: {timeout_seconds: 9}\n"
 
 
+class Longest(NamedTuple):
+    """The longest command at Redis, in ms and with its first arguments; 0 and none: all were below a ms."""
+
+    ms: float = 0.0
+    command: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.ms:.1f} ms ({self.command})" if self.ms else "below 1 ms"
+
+
 class Idle(NamedTuple):
-    """Shares of a core, ms of Redis' longest command (0: none above a ms), and ms of each command."""
+    """Shares of a core, the longest command, and ms of each command."""
 
     exporter: float
     redis: float
-    longest: float
+    longest: Longest
     commands: dict[str, float]
 
 
@@ -57,10 +67,10 @@ def measured(server: RedisServer, pid: int | None, seconds: float, work: Callabl
     took = time.monotonic() - began
     after = (cpu_seconds(pid) if pid else time.process_time()), cpu_seconds(redis)
     client, used = ((last - first) / took for first, last in zip(before, after, strict=True))
-    return Idle(client, used, longest_ms(server), spent(server))
+    return Idle(client, used, longest_command(server), spent(server))
 
 
-def longest_ms(server: RedisServer) -> float:
+def longest_command(server: RedisServer) -> Longest:
     """Of the commands in the slow log, which has those above a ms. One that takes a few us on average, such
     as the length of a key, was interrupted: the machine gave the processor to another."""
     reply = exchange(connected(server.port), pack("SLOWLOG", "GET", 128), 1)[0]
@@ -73,9 +83,11 @@ def longest_ms(server: RedisServer) -> float:
         if name.startswith("cmdstat_")
     }
     long = (
-        entry[2] for entry in reply if float(means.get(entry[3][0].decode().lower(), 0)) >= _LEAST_MEAN_US
+        Longest(entry[2] / 1000, b" ".join(entry[3][:3]).decode("utf-8", "replace"))
+        for entry in reply
+        if float(means.get(entry[3][0].decode().lower(), 0)) >= _LEAST_MEAN_US
     )
-    return max(long, default=0) / 1000
+    return max(long, default=Longest())
 
 
 def floor(server: RedisServer, queues: int, seconds: float) -> Idle:
@@ -118,10 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     idle = measured(server, process.pid, options.seconds, lambda: time.sleep(0.5))
                     runs.setdefault(name, []).append(idle)
     print(f"{options.queues:,} idle queues, no scrape, {options.seconds:.0f} s; % of a core, median")
-    print(f"{'':<16}{'client':>10}{'Redis':>10}{'longest ms':>12}")
+    print(f"{'':<16}{'client':>10}{'Redis':>10}  longest command")
     for name, idles in runs.items():
-        middle = [statistics.median(column) for column in list(zip(*idles, strict=True))[:3]]
-        print(f"{name:<16}{middle[0]:>10.2%}{middle[1]:>10.2%}{middle[2]:>12.1f}")
+        middle = [statistics.median(column) for column in list(zip(*idles, strict=True))[:2]]
+        print(f"{name:<16}{middle[0]:>10.2%}{middle[1]:>10.2%}  {max(idle.longest for idle in idles)}")
         busiest = sorted(idles[-1].commands.items(), key=lambda item: -item[1])[:8]
         print("    ms of Redis in all: " + ", ".join(f"{command} {ms:.0f}" for command, ms in busiest))
     totals = {

@@ -1,7 +1,8 @@
 """A step of the scaler with 1,000 targets, compared with its floor: the query alone, and its JSON.
 
 Both are CPU time, of the scaler and of a real Prometheus, in turn on the same series: of as many queues as
-targets, and of ten times as many. Each step has new samples, in which jobs of every queue have ended.
+targets, and of ten times as many. Each step has new samples, in which jobs of every queue have ended. Of a
+step, what its decisions take is told besides: policy and guards of each target, without any I/O.
 `python -m bench.step`
 """
 
@@ -13,16 +14,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
+from unittest.mock import patch
 
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.prometheus import Prometheus, start_prometheus
+from scaler import controller
 from scaler.configuration import Reloader, read_scaler_settings
+from scaler.decision.step import step
 from scaler.prometheus.client import Server
 from scaler.prometheus.exporter_series import exporter_query
 from scaler.prometheus.promql import DEFAULT_QUERIES, query_text
@@ -126,14 +130,29 @@ def running_scaler(url: str, queues: int, folder: Path) -> Iterator[Scaler]:
         scaler.stop()
 
 
+@contextmanager
+def timed_decisions() -> Iterator[list[float]]:
+    """The seconds of CPU that each decision takes meanwhile."""
+    seconds: list[float] = []
+
+    def timed(*arguments: Any) -> Any:
+        began = time.thread_time()
+        try:
+            return step(*arguments)
+        finally:
+            seconds.append(time.thread_time() - began)
+
+    with patch.object(controller, "step", timed):
+        yield seconds
+
+
 def measure(queues: int) -> dict[str, tuple[float, float, float]]:
     """Milliseconds of CPU of this process and of Prometheus, and of wall time, of each part."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
-    with (
-        TemporaryDirectory() as name,
-        prometheus_with(queues, Path(name)) as prometheus,
-        running_scaler(prometheus.url, queues, Path(name)) as scaler,
-    ):
+    with ExitStack() as stack:
+        name = stack.enter_context(TemporaryDirectory())
+        prometheus = stack.enter_context(prometheus_with(queues, Path(name)))
+        scaler = stack.enter_context(running_scaler(prometheus.url, queues, Path(name)))
         names = [target.queues[0] for target in scaler.settings.targets]
         server = Server(prometheus.url, scaler.settings.prometheus)
         plain = exporter_query("queue", {}, names).rpartition("\nor ")[2]
@@ -144,7 +163,7 @@ def measure(queues: int) -> dict[str, tuple[float, float, float]]:
         }
         if queues > TARGETS:
             del parts["one sum a figure, by Prometheus"]  # it takes longer than a step
-        clock = _Clock(prometheus.process.pid)
+        clock, decisions = _Clock(prometheus.process.pid), stack.enter_context(timed_decisions())
         wait_until(lambda: scaler.controller.last, what="the first step", seconds=60)
         for number in range(1, ROUNDS + WARM + 1):
             next_round(Path(name), queues, number)
@@ -157,10 +176,12 @@ def measure(queues: int) -> dict[str, tuple[float, float, float]]:
             clock.begin()
             scaler.exposition(metrics_format(None))
             taken["its /metrics"] = clock.taken()
+            decisions.clear()
             clock.begin()
             _next_step(scaler)
             last = scaler.controller.last
             taken["a step"] = (*clock.taken()[:2], last.took * 1000 if last else 0.0)
+            taken["of it, its decisions"] = (sum(decisions) * 1000, 0.0, 0.0)
             for part, values in taken.items() if number > WARM else ():
                 rows.setdefault(part, []).append(values)
         server.close()

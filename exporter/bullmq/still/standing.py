@@ -46,10 +46,12 @@ class _Server(NamedTuple):
 @dataclass
 class QueueLook:
     """One look at all queues: those that stand as they were, those that are to be counted, and those whose
-    node did not answer. `marks`, and the `connections` by number, are from before the counting."""
+    node did not answer. `seen` are those in whose stream there was something new. `marks`, and the
+    `connections` by number, are from before the counting."""
 
     standing: dict[QueueId, Read] = field(default_factory=dict)
     moved: list[QueueId] = field(default_factory=list)
+    seen: list[QueueId] = field(default_factory=list)
     failed: dict[QueueId, Failed] = field(default_factory=dict)
     marks: dict[QueueId, StreamMark] = field(default_factory=dict)
     connections: dict[str, int] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class StandingQueues:
         }
         look = QueueLook(moved=unowned)
         still = self._unmoved(candidates, owned, look, deadline, 0.0 if first else at)
+        tell_readers(look.seen, streams)
         look.standing = self._checked(still, deadline, at, Clock(self._deployment, slot_map))
         for address, queues in owned.items():
             since = self._servers[address].since if address in self._servers else inf
@@ -173,7 +176,7 @@ class StandingQueues:
         still: dict[str, list[Counted]] = {}
         for address, pieces in asked.items():
             number = look.connections[address] = self._deployment.connection_number(address, pool=POOL)
-            still[address] = []
+            still[address], seen = [], []
             same = True
             for (_, named), outcome in zip(pieces, outcomes[address], strict=True):
                 if isinstance(outcome, Failed):
@@ -184,8 +187,12 @@ class StandingQueues:
                     continue
                 same &= self._serves(address, served(outcome.value[:2]) or number, since)
                 for some, reply in zip(named, outcome.value[2:], strict=True):
-                    still[address] += unmoved(some, reply)
-            if not same:
+                    still[address] += (unread := unmoved(some, reply))
+                    if isinstance(reply, list):
+                        seen += [each.plan.queue for each in set(some).difference(unread)]
+            if same:
+                look.seen += seen
+            else:
                 still[address] = []
         return still
 
@@ -261,6 +268,13 @@ class StandingQueues:
         if queue not in self._slots:
             self._slots[queue] = slot_of(base(queue))
         return self._slots[queue]
+
+
+def tell_readers(seen: Iterable[QueueId], streams: Mapping[QueueId, Stream]) -> None:
+    """The streams of these have new entries, and are to be read although they rest."""
+    for queue in seen:
+        if (stream := streams.get(queue)) is not None and (idle := stream.idle) is not None:
+            idle.seen.add(stream)
 
 
 def _is_as_marked(counted: Counted, stream: Stream, at: float) -> bool:

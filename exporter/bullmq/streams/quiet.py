@@ -2,7 +2,8 @@
 
 An answer of XREAD has entries, which may be large: before it, Redis is asked how large. A length is a number.
 One that changed shows that entries came, or that the stream is gone. Where as many were trimmed as came it is
-the same: so each of these streams is read anyway after `REREAD` seconds.
+the same: then a scrape, which asks for new entries, tells (`Idle.seen`), and each of these streams is read
+anyway after `REREAD` seconds.
 """
 
 from __future__ import annotations
@@ -64,14 +65,15 @@ class QuietStreams:
         return self._requests
 
     def learn(self, replies: list[Reply], at: float, ms: int | None) -> list[Stream]:
-        """Those whose length has changed, or which are to be read anyway; the others had nothing new at `at`,
-        when Redis' clock showed `ms`. `replies` are those to `requests`, in their order."""
+        """Those whose length has changed, that a scrape has seen move, or that are to be read anyway; the
+        others had nothing new at `at`, when Redis' clock showed `ms`. `replies` are those to `requests`, in
+        their order."""
         if replies == self._lengths:
             changed = [False] * len(replies)
         else:
             changed = [reply != length for reply, length in zip(replies, self._lengths, strict=True)]
             self.refused = any(isinstance(reply, ReplyError) and reply.code == "NOPERM" for reply in replies)
-        due = set(self._due(at))
+        due = {*self._due(at), *self._seen()}
         awake = [number in due or moved or self.refused for number, moved in enumerate(changed)]
         woken: list[Stream] = []
         if any(awake):
@@ -89,6 +91,13 @@ class QuietStreams:
             if at - checked < REREAD or number >= most:
                 return
             yield number
+
+    def _seen(self) -> list[int]:
+        """Those that a scrape has seen move since the last time."""
+        if not self.idle.seen:
+            return []
+        seen, self.idle.seen = self.idle.seen, set()
+        return [number for number, stream in enumerate(self._streams) if stream in seen]
 
     def _keep(self, kept: Sequence[bool]) -> None:
         columns = zip(self._streams, self._lengths, self._checked, kept, strict=True)

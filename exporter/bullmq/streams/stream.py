@@ -58,14 +58,18 @@ _new_tuple: Final = tuple.__new__
 
 class Idle:
     """When streams that have nothing new were last seen to have nothing: `at` (monotonic s), `ms` by Redis'
-    clock (None: not known). One object for all of a node, `address`."""
+    clock (None: not known). One object for all of a node, `address`.
 
-    __slots__ = ("address", "at", "ms")
+    `seen` are those of which somebody else has seen an entry, any thread may add one: their length is the
+    same where as many entries were trimmed as came."""
+
+    __slots__ = ("address", "at", "ms", "seen")
 
     def __init__(self, address: str = "") -> None:
         self.address: Final = address
         self.at = 0.0
         self.ms: int | None = None
+        self.seen: set[Stream] = set()
 
 
 class Stream:

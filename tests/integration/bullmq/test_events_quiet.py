@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from bench.queues import exchange
 from exporter.bullmq.streams import stream
+from exporter.redis.protocol import pack
 from exporter.snapshot.queues import QueueId
 from lab.bullmq import BullMQ
 from lab.redis import RedisServer
@@ -68,6 +72,39 @@ def test_an_obliterated_queue_and_its_successor_are_told_apart(server: RedisServ
         assert (events.gaps, events.lost) == (1, 0)
         bullmq.add(QUEUES[5])
         assert counters(settled.events(QUEUES[5]))["added"] == 1
+
+
+def test_events_that_leave_the_length_as_it_was_are_read_after_the_scrape_that_sees_them(
+    server: RedisServer, settled: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many are trimmed as come where a stream is full: Redis trims it by whole nodes of a hundred."""
+    name, key = QUEUES[7], f"bull:{QUEUES[7]}:events"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as redis:
+        pipeline(redis, [xadd(key)] * 10_100)
+        settled.events(name)
+        monkeypatch.setattr(stream, "CHECK_IDLE", 0.0)
+        for _ in range(3):
+            settled.follow()
+        monkeypatch.undo()
+        settled.collect()
+        settled.collect()  # counted once more, now that the follower has read it all
+        before, length = settled.events(name).read, server.cli("xlen", key)
+        pipeline(redis, [xadd(key)] * 100)
+    assert server.cli("xlen", key) == length
+    settled.follow()
+    assert settled.follower.events()[_id(name)].read == before
+    settled.collect()
+    settled.follow()
+    assert settled.follower.events()[_id(name)].read == before + 100
+
+
+def xadd(key: str) -> bytes:
+    """An event that BullMQ may write, trimmed as it does."""
+    return pack("XADD", key, "MAXLEN", "~", 10_000, "*", "event", "drained")
+
+
+def pipeline(redis: socket.socket, commands: list[bytes]) -> None:
+    exchange(redis, b"".join(commands), len(commands))
 
 
 def _id(name: str) -> QueueId:
