@@ -149,6 +149,14 @@ class BullMQSettings(Model):
         description="names or glob patterns; names are known immediately, patterns filter the discovered "
         "queues",
     )
+    max_queues: int = Field(
+        12_000,
+        ge=1,
+        le=1_000_000,
+        description="queues that are watched at most: those that `queues` names, then those that were found "
+        "first; the rest is counted and told. The default fits 512 MB of memory; of several shards each has "
+        "its own",
+    )
     scan: bool = Field(True, description="discover queues by a rate-limited SCAN in the background")
     scan_calls_per_second: float = Field(
         20.0,
