@@ -106,8 +106,8 @@ _ROWS: Final = (
         "bullmq",
         "medium",
         15,
-        "there are more queues than `bullmq.max_queues`, or one with a prefix and name of over 512 bytes: the "
-        "rest of them is not watched",
+        "there are more queues than `bullmq.max_queues`, or one with a prefix and name of over 512 bytes: "
+        "the rest of them is not watched",
         unpaged="the others are watched; whether more are meant to be is decided in working hours",
     ),
     HealthCondition(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from exporter.config.settings import IntervalMinutes
 from exporter.views import MOST_SCHEDULERS
 from service.api.envelope import Camel, CommandBody
 
@@ -443,7 +444,7 @@ class StartMonitoring(CommandBody):
     """Enable monitoring, optionally with another interval."""
 
     action: Literal["start_monitoring"]
-    interval_minutes: float | None = Field(None, gt=0, le=1440, description="minutes between assessments")
+    interval_minutes: IntervalMinutes | None = Field(None, description="minutes between assessments")
 
 
 class StopMonitoring(CommandBody):

@@ -2,8 +2,9 @@
 
 A queue is discovered in three ways: its name in the settings, a worker's connection in CLIENT LIST, and its
 `meta` or `id` key in a SCAN of every master, which continues from its cursor with a few calls per second. A
-candidate is verified once, by the types of its keys: what has none is no queue, whoever has its name. All queues are confirmed in each interval, so that an
-obliterated queue is removed; some at a time, so that a scrape waits for none of it (`search/lap.py`).
+candidate is verified once, by the types of its keys: what has none is no queue, whoever has its name. All
+queues are confirmed in each interval, so that an obliterated queue is removed; some at a time, so that a
+scrape waits for none of it (`search/lap.py`).
 """
 
 from __future__ import annotations

@@ -321,7 +321,7 @@ class OwnCounts(NamedTuple):
 
 
 LeftOutReason: TypeAlias = Literal["max_queues", "name_length"]
-"""Why a queue is not watched: there are more than `bullmq.max_queues`, or its prefix and name are too long."""
+"""Why a queue is not watched: over `bullmq.max_queues` are there, or its prefix and name are too long."""
 
 
 class LeftOut(NamedTuple):
