@@ -147,6 +147,11 @@ class SchedulerSettings(Model):
     )
 
 
+LONGEST_NAME: Final = 512
+"""Bytes of a queue's prefix and name together. A longer name is left out whole: one that is cut in a label
+would be another queue's to the scaler, the API and whoever looks for it in Redis."""
+
+
 class BullMQSettings(Model):
     prefixes: tuple[str, ...] = Field(
         (), description="key prefixes of the queues; absent: queues are found under any prefix"

@@ -180,8 +180,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "bullmq_queues_left_out",
         "gauge",
         "Queues that were found and are not watched, so that they have no series: those above "
-        "bullmq.max_queues, and those whose prefix and name have more than 512 bytes. Counted up to "
-        "100,000; absent until the first search for queues has ended.",
+        "bullmq.max_queues, and those with a prefix and name that are too long. Counted up to 100,000; "
+        "absent until the first search for queues has ended.",
         ("reason",),
         _left_out,
     ),

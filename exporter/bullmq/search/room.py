@@ -11,11 +11,9 @@ from math import inf
 from typing import Final, get_args
 
 from exporter.bullmq.keys import base
+from exporter.config.settings import LONGEST_NAME
 from exporter.snapshot.queues import LeftOut, LeftOutReason, QueueId
 
-LONGEST_NAME: Final = 512
-"""Bytes of a queue's prefix and name together. A longer name is left out whole: one that is cut in a label
-would be another queue's to the scaler, the API and whoever looks for it in Redis."""
 MOST_COUNTED: Final = 100_000
 """Queues that are left out and counted exactly, and verified: of more it is known that they are more."""
 

@@ -152,6 +152,16 @@ def test_variables_that_cannot_be_used(environ: dict[str, str], line: str) -> No
     assert complaint(**environ) == line
 
 
+def test_queues_of_the_settings_have_to_have_their_places() -> None:
+    names = "[" + ", ".join(f"q{number}" for number in range(11)) + "]"
+    line = complaint(f"bullmq:\n  max_queues: 10\n  queues: {names}")
+    assert line == (
+        "bullmq.max_queues=10 (oxherd.yaml, line 2): is below the number of bullmq.queues, which is 11"
+    )
+    assert loaded(f"shard: 1/2\nbullmq:\n  max_queues: 10\n  queues: {names}")
+    assert "should have at most 512 bytes" in complaint(f"bullmq:\n  queues: [{'x' * 513}]")
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("path", list(waits_of(ExporterSettings)), ids=".".join)
 @pytest.mark.parametrize("value", [1e-300, 1e300, inf])
