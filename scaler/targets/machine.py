@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings
-from scaler.targets.descriptors import OWN, PER_WORKER
+from scaler.targets.descriptors import DESCRIPTORS_PER_WORKER, OWN_DESCRIPTORS
 
 WORKER_BYTES: Final = 5 << 20
 """Memory that a worker takes at least: what its shim has for itself. The worker's own comes on top."""
@@ -50,7 +50,7 @@ def worker_limit(machine: Machine) -> WorkerLimit | None:
     if machine.memory is not None:
         limits.append(WorkerLimit(machine.memory // WORKER_BYTES, f"{machine.memory >> 20} MB of memory"))
     if machine.descriptors is not None:
-        room = max(0, machine.descriptors - OWN) // PER_WORKER
+        room = max(0, machine.descriptors - OWN_DESCRIPTORS) // DESCRIPTORS_PER_WORKER
         limits.append(WorkerLimit(room, f"{machine.descriptors} file descriptors, RLIMIT_NOFILE"))
     if machine.processes is not None:
         limits.append(WorkerLimit(machine.processes // WORKER_PROCESSES, f"{machine.processes} processes"))
