@@ -331,14 +331,14 @@ def _search(search: Search) -> dict[str, Any]:
         "left_out": [
             {
                 "reason": reason,
-                "count": left.count,
+                "count": left.number,
                 "at_least": left.more,
                 "first": [
                     {"prefix": readable(prefix), "name": readable(name)} for prefix, name in left.first
                 ],
             }
             for reason, left in search.left_out.items()
-            if left.count
+            if left.number
         ],
     }
 

@@ -137,9 +137,9 @@ def queues_left_out(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     state = value_or_none(snapshot.bullmq)
     search = state.search if state else Search()
     left = search.not_watched
-    if not left.count:
+    if not left.number:
         return None
-    too_many, too_long = (search.left_out.get(reason, LeftOut()).count for reason in get_args(LeftOutReason))
+    too_many, too_long = (search.left_out.get(reason, LeftOut()).number for reason in get_args(LeftOutReason))
     reasons = [
         *([Message("issue.queues_left_out.too_many", count=too_many)] if too_many else []),
         *([Message("issue.queues_left_out.too_long", count=too_long)] if too_long else []),

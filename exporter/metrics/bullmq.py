@@ -58,7 +58,7 @@ def _left_out(assessment: Assessment) -> Iterator[Sample]:
     state = _state(assessment)
     if state is not None and state.discovered:
         for reason in get_args(LeftOutReason):
-            yield (reason,), float(state.search.left_out.get(reason, LeftOut()).count)
+            yield (reason,), float(state.search.left_out.get(reason, LeftOut()).number)
 
 
 def _by_id(assessment: Assessment) -> Mapping[QueueId, QueueState]:

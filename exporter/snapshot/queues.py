@@ -328,7 +328,7 @@ class LeftOut(NamedTuple):
     """Queues that are there and not watched: how many, or at least so many where there are `more`, and the
     first few, whose names may be cut."""
 
-    count: int = 0
+    number: int = 0
     more: bool = False
     first: tuple[QueueId, ...] = ()
 
@@ -354,9 +354,9 @@ class Search:
     @property
     def not_watched(self) -> LeftOut:
         """All that is left out, for whatever reason."""
-        each = [left for left in self.left_out.values() if left.count]
+        each = [left for left in self.left_out.values() if left.number]
         return LeftOut(
-            sum(left.count for left in each),
+            sum(left.number for left in each),
             any(left.more for left in each),
             tuple(queue for left in each for queue in left.first),
         )

@@ -87,7 +87,7 @@ class Room:
     def left_out(self) -> Mapping[LeftOutReason, LeftOut]:
         """By each reason; while a search goes on at least what it found so far."""
         before, now = self._before.by_reason(), self._now.by_reason()
-        return {reason: max(before[reason], now[reason], key=lambda each: each.count) for reason in before}
+        return {reason: max(before[reason], now[reason], key=lambda each: each.number) for reason in before}
 
 
 class _Count:

@@ -237,13 +237,17 @@ def test_more_queues_than_are_watched_are_counted_and_make_way(cache: Keys, conn
     watched = look(queues)
     assert len(watched) == 3
     left = queues.known().search.not_watched
-    assert (left.count, left.more, {queue.name for queue in left.first}) == (1, False, {*"abcd"} - {*watched})
+    assert (left.number, left.more, {queue.name for queue in left.first}) == (
+        1,
+        False,
+        {*"abcd"} - {*watched},
+    )
     assert look(queues) == watched, "those that were found first"
     gone = watched[0]
     cache.exist = {key for key in cache.exist if f":{gone}:" not in key}
     look(queues)
     assert look(queues) == sorted({*"abcd"} - {gone})
-    assert queues.known().search.not_watched.count == 0
+    assert queues.known().search.not_watched.number == 0
 
 
 def test_a_queue_of_the_settings_has_its_place_whenever_it_comes(cache: Keys, connect: DeploymentOf) -> None:
@@ -253,7 +257,7 @@ def test_a_queue_of_the_settings_has_its_place_whenever_it_comes(cache: Keys, co
     cache.hold("mail")
     assert "mail" in look(queues)
     assert queues.known().search.missing == ()
-    assert queues.known().search.not_watched.count == 3
+    assert queues.known().search.not_watched.number == 3
 
 
 def test_a_queue_with_a_long_name_is_left_out(cache: Keys, connect: DeploymentOf) -> None:
@@ -262,7 +266,7 @@ def test_a_queue_with_a_long_name_is_left_out(cache: Keys, connect: DeploymentOf
     queues = discovery(connect)
     assert look(queues) == [fits, "mail"]
     left = queues.known().search.left_out["name_length"]
-    assert (left.count, max(len(queue.name) for queue in left.first)) == (2, 100)
+    assert (left.number, max(len(queue.name) for queue in left.first)) == (2, 100)
 
 
 def test_a_queue_that_stays_out_is_not_read_again(cache: Keys, connect: DeploymentOf, world: World) -> None:
@@ -273,7 +277,7 @@ def test_a_queue_that_stays_out_is_not_read_again(cache: Keys, connect: Deployme
     look(queues)
     verified = [command for _, command in world.commands if command[0] == "HMGET" and len(command) == 4]
     assert verified == []
-    assert queues.known().search.not_watched.count == 2
+    assert queues.known().search.not_watched.number == 2
 
 
 def test_client_list_refused_is_unknown_not_none(cache: Keys, connect: DeploymentOf) -> None:

@@ -158,7 +158,7 @@ def test_queues_of_the_settings_have_to_have_their_places() -> None:
     assert line == (
         "bullmq.max_queues=10 (oxherd.yaml, line 2): is below the number of bullmq.queues, which is 11"
     )
-    assert loaded(f"shard: 1/2\nbullmq:\n  max_queues: 10\n  queues: {names}")
+    assert loaded(f"shard: 1/2\nbullmq:\n  max_queues: 10\n  queues: {names}").model.bullmq.max_queues == 10
     assert "should have at most 512 bytes" in complaint(f"bullmq:\n  queues: [{'x' * 513}]")
 
 

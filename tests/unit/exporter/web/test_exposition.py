@@ -44,8 +44,8 @@ def test_an_answer_says_how_many_samples_it_has() -> None:
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         [said] = [line for line in lines if line.startswith("oxherd_exposed_samples")]
         assert float(said.split()[1]) == len(lines) - own - 1
-    text = exposition.render(assessment(), "protobuf").plain()
-    assert ("oxherd_exposed_samples", frozenset()) not in metric_families.samples(text)
+    body = exposition.render(assessment(), "protobuf").plain()
+    assert ("oxherd_exposed_samples", frozenset()) not in metric_families.samples(body)
 
 
 def test_this_process_is_in_protobuf_too() -> None:

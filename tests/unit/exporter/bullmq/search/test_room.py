@@ -31,18 +31,18 @@ def test_what_is_left_out_is_counted_once_and_in_each_search_anew() -> None:
     room.begin_search()
     for number in (1, 2, 2):
         room.leave_out(customer(number), "max_queues")
-    assert room.left_out()["max_queues"].count == 2
+    assert room.left_out()["max_queues"].number == 2
     room.end_search()
     room.begin_search()
     assert room.stays_out(customer(1))
     assert not room.stays_out(customer(3)), "it may be no queue"
-    assert room.left_out()["max_queues"].count == 2, "while the search goes on"
+    assert room.left_out()["max_queues"].number == 2, "while the search goes on"
     room.end_search()
     room.end_search()  # of the same search
-    assert room.left_out()["max_queues"].count == 1
+    assert room.left_out()["max_queues"].number == 1
     room.begin_search()
     room.end_search()
-    assert room.left_out()["max_queues"].count == 0
+    assert room.left_out()["max_queues"].number == 0
 
 
 def test_what_has_a_place_now_does_not_stay_out() -> None:
@@ -53,7 +53,7 @@ def test_what_has_a_place_now_does_not_stay_out() -> None:
     room.give_back(MAIL)
     assert not room.stays_out(customer(1))
     room.take(customer(1))
-    assert room.left_out()["max_queues"].count == 0
+    assert room.left_out()["max_queues"].number == 0
 
 
 @pytest.mark.fault
@@ -63,7 +63,7 @@ def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(11):
         room.leave_out(customer(number), "max_queues")
     left = room.left_out()["max_queues"]
-    assert (left.count, left.more, len(left.first)) == (10, True, 5)
+    assert (left.number, left.more, len(left.first)) == (10, True, 5)
     assert room.stays_out(customer(99)), "nobody counts any more, so nobody reads it"
 
 
