@@ -102,6 +102,15 @@ _ROWS: Final = (
         unpaged="they may be another tenant's, who does not want them read",
     ),
     HealthCondition(
+        "queues_left_out",
+        "bullmq",
+        "medium",
+        15,
+        "there are more queues than `bullmq.max_queues`, or one with a prefix and name of over 512 bytes: "
+        "the rest of them is not watched",
+        unpaged="the others are watched; whether more are meant to be is decided in working hours",
+    ),
+    HealthCondition(
         "redis_memory_high",
         "redis",
         "medium",

@@ -102,6 +102,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "events_unreadable": queues.events_unreadable,
     "queue_partly_unread": queues.queue_partly_unread,
     "candidates_refused": queues.candidates_refused,
+    "queues_left_out": queues.queues_left_out,
     "redis_memory_high": nodes.redis_memory_high,
     "redis_writes_refused": data.redis_writes_refused,
     "redis_save_failing": data.redis_save_failing,

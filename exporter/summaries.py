@@ -195,6 +195,8 @@ def queues_line(state: View | None, translator: Translator) -> str:
         waiting, active, failed = count(jobs.waiting), count(jobs.active), count(jobs.failed)
         parts.append(translator.translate("summary.jobs", waiting=waiting, active=active, failed=failed))
     searched = state.get("search") or {}
+    if left_out := sum(left["count"] for left in searched.get("left_out") or ()):
+        parts.append(translator.translate("summary.left_out", number=count(left_out)))
     if searched.get("ended_at") is not None:
         keys, prefixes = count(searched["keys"]), searched["prefixes"]
         if prefixes:
@@ -280,7 +282,8 @@ def _last_run_ago(state: View, queue: QueueId, scheduler: str) -> str:
 
 
 def search_lines(state: View, translator: Translator) -> list[str]:
-    """The candidates that were found, and are no queues or cannot be read; a sentence for each kind."""
+    """The candidates that were found, and have no place, are no queues or cannot be read; a sentence for each
+    kind."""
     searched = state.get("search") or {}
     lines = []
     prefixes = searched.get("prefixes")
@@ -288,6 +291,15 @@ def search_lines(state: View, translator: Translator) -> list[str]:
         named = ", ".join(printable(prefix) for prefix in prefixes)
         lines.append(
             translator.translate("search.none_under_prefixes", prefixes=named, setting="BULLMQ_PREFIXES")
+        )
+    if left_out := searched.get("left_out"):
+        first = [queue for left in left_out for queue in left["first"]][:_NAMED]
+        named = ", ".join(f"{printable(queue['prefix'])}:{printable(queue['name'])}" for queue in first)
+        number = count(sum(left["count"] for left in left_out))
+        lines.append(
+            translator.translate(
+                "search.left_out", number=number, most=count(searched["most_queues"]), queues=f"{named}, ..."
+            )
         )
     refused, passed_over = searched.get("refused") or [], searched.get("passed_over") or []
     if refused:

@@ -319,13 +319,27 @@ def _queues(state: BullMQState | None, health: Health) -> dict[str, Any] | None:
 
 
 def _search(search: Search) -> dict[str, Any]:
-    """What was searched for queues, which candidates are none, and which cannot be read."""
+    """What was searched for queues, which candidates are none, which cannot be read, and which queues have
+    no place."""
     return {
         "prefixes": [readable(prefix) for prefix in search.prefixes],
         "keys": search.keys,
         "ended_at": search.ended_at,
         "passed_over": _reasons(search.passed_over),
         "refused": _reasons(search.refused),
+        "most_queues": search.most,
+        "left_out": [
+            {
+                "reason": reason,
+                "count": left.number,
+                "at_least": left.more,
+                "first": [
+                    {"prefix": readable(prefix), "name": readable(name)} for prefix, name in left.first
+                ],
+            }
+            for reason, left in search.left_out.items()
+            if left.number
+        ],
     }
 
 

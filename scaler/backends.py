@@ -16,6 +16,7 @@ from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
 from scaler.targets.base import Target
+from scaler.targets.machine import WorkerRoom, this_machine, worker_limit
 from scaler.targets.process import ProcessTarget
 from service.web.status_client import key_from_settings
 
@@ -74,12 +75,13 @@ class LocalBackend:
         self._exporter_url = settings.exporter_url
         self._key = key_from_settings(settings.api)
         self._warned = False
+        self._room = WorkerRoom(worker_limit(this_machine()))
 
     def target(self, settings: TargetSettings) -> Target:
         """The target of its worker processes."""
         if settings.processes is None:
             raise ValueError(f"{settings.name} has no processes")
-        return ProcessTarget(settings.name, settings.processes, busy=self._busy(settings))
+        return ProcessTarget(settings.name, settings.processes, busy=self._busy(settings), room=self._room)
 
     def change(self, target: Target, settings: TargetSettings) -> bool:
         """Its workers go on, or are replaced one after the other."""

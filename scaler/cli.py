@@ -410,7 +410,7 @@ def _run(
         start_logging(loaded, secrets_of(settings), notices)
         for line in conflicting_settings(settings):
             logging.getLogger(__name__).warning("settings conflict", extra={"reason": line})
-        _check_descriptors(loaded)
+        _check_machine(loaded)
         if not settings.targets:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
@@ -424,20 +424,26 @@ def _run(
         fail(_PROGRAM, str(loaded.error("kubernetes.kubeconfig", str(error), kubeconfig)))
 
 
-def _check_descriptors(loaded: Loaded[ScalerSettings]) -> None:
+def _check_machine(loaded: Loaded[ScalerSettings]) -> None:
     """Raises ConfigError: not even min_workers could be started."""
     import logging
-    import resource
 
     from scaler.targets.descriptors import possible_shortage, shortage
+    from scaler.targets.machine import least_above, limit_of_workers, most_above, this_machine
 
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if loaded.model.dry_run or limit == resource.RLIM_INFINITY:
+    settings, descriptors = loaded.model, this_machine().descriptors
+    if settings.dry_run:
         return
-    if problem := shortage(loaded.model, limit):
+    limit = limit_of_workers(settings)
+    problems = [
+        shortage(settings, descriptors) if descriptors is not None else None,
+        least_above(settings, limit) if limit else None,
+    ]
+    if problem := next(filter(None, problems), None):
         raise loaded.error("targets", problem)
-    if problem := possible_shortage(loaded.model, limit):
-        logging.getLogger(__name__).warning("settings conflict", extra={"reason": problem})
+    possible = possible_shortage(settings, descriptors) if descriptors is not None else None
+    if possible or (limit and (possible := most_above(settings, limit))):
+        logging.getLogger(__name__).warning("settings conflict", extra={"reason": possible})
 
 
 add_completion(main, _PROGRAM)

@@ -30,7 +30,7 @@ from scaler.model import (
 )
 from scaler.state.learned import Learned
 from scaler.state.live import LiveState
-from scaler.step_result import StepCounters, StepResult, TargetStep
+from scaler.step_result import TOTAL_LIMIT, StepCounters, StepResult, TargetStep
 from scaler.steps.total_limit import within_limit
 from scaler.steps.turns import Turns, waits, with_last_turn
 from scaler.steps.warning_log import WarningLog
@@ -104,9 +104,10 @@ class Controller:
         enabled: bool = True,
         dry_run: bool = False,
         most: int | None = None,
+        limit: str = TOTAL_LIMIT,
     ) -> StepResult:
         """One step over all targets; the result is also available as `last`. `most`: workers of all targets
-        together."""
+        together, which `limit` is the name of."""
         targets = list(managed)
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
@@ -150,6 +151,7 @@ class Controller:
                     known=self._known(by_name.keys()),
                     targets={name: by_name[name].target for name in read},
                     answers=answers,
+                    limit=limit,
                 )
             self._asked_late = answers.late if answers else set()
             acting = enabled and leading and not dry_run

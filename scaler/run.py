@@ -26,8 +26,9 @@ from scaler.rhythm import Rhythm, next_step
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.state.store import Update
-from scaler.step_result import StepResult, newest_sample
+from scaler.step_result import TOTAL_LIMIT, StepResult, newest_sample
 from scaler.targets.base import Target
+from scaler.targets.machine import this_machine, worker_limit
 from scaler.transitions import known_conditions
 from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
@@ -65,6 +66,7 @@ class Scaler:
         self._dry_run = settings.dry_run
         self._kind = backend_kind(settings)
         self._backend = make_backend(settings)
+        self._limit = worker_limit(this_machine()) if self._kind == "processes" else None
         self._state = LiveState(
             self._backend.store, store_may_be_unreachable=self._backend.store_may_be_unreachable
         )
@@ -149,9 +151,10 @@ class Scaler:
         self._state.refresh()
         operator = self._state.operator
         managed = list(self._managed(settings))
+        most, limit = self._most_together(settings, managed)
         if self._state.loaded:
             lost = self._backend.workers_end_with_scaler and not self._dry_run and not self._restored
-            self._controller.restore(managed, workers=lost, most=settings.max_total_workers)
+            self._controller.restore(managed, workers=lost, most=most)
             self._restored = True
         result = self._controller.step(
             metrics,
@@ -159,7 +162,8 @@ class Scaler:
             self._interval,
             enabled=settings.enabled if operator.enabled is None else operator.enabled,
             dry_run=self._dry_run,
-            most=settings.max_total_workers,
+            most=most,
+            limit=limit,
         )
         metrics.ask_run_times({step.name for step in result.steps if step.grace_seconds is not None})
         if result.leading:
@@ -235,11 +239,25 @@ class Scaler:
         known = self._policies.get(target.name)
         if known is None or known[0] is not settings or known[1] is not target or known[2] != changed:
             try:
-                policy, problem = checked_policy(settings, target, changed), ""
+                policy, problem = checked_policy(settings, target, changed, most=self.most_workers), ""
             except ValueError as error:
                 policy, problem = resolve(settings, target), str(error)
             known = self._policies[target.name] = (settings, target, dict(changed), policy, problem)
         return known[3], known[4]
+
+    def _most_together(self, settings: ScalerSettings, managed: Iterable[Managed]) -> tuple[int | None, str]:
+        """How many workers all targets may have together, and the name of that limit."""
+        most, machine = settings.max_total_workers, self.most_workers
+        if machine is None or (most is not None and most <= machine):
+            return most, TOTAL_LIMIT
+        if most is None and sum(target.settings.max_workers for target in managed) <= machine:
+            return None, TOTAL_LIMIT
+        return machine, "what this machine can run"
+
+    @property
+    def most_workers(self) -> int | None:
+        """How many workers this machine can run, if they are its processes."""
+        return self._limit.workers if self._limit else None
 
     @property
     def _interval(self) -> float:

@@ -210,11 +210,21 @@ class StepResult:
     dry_run: bool = False
 
 
+TOTAL_LIMIT: Final = "max_total_workers"
+"""The name of the setting, for sentences."""
+
+
 def within_capacity(
-    steps: Sequence[TargetStep], priorities: Mapping[str, int], most: int, known: Mapping[str, int]
+    steps: Sequence[TargetStep],
+    priorities: Mapping[str, int],
+    most: int,
+    known: Mapping[str, int],
+    *,
+    limit: str = TOTAL_LIMIT,
 ) -> list[TargetStep]:
-    """The steps with `most` workers together. What a person, a pause or a conflict set is not changed. A
-    target that cannot be read has as many as are `known` of it: its workers go on."""
+    """The steps with `most` workers together, which `limit` is the name of. What a person, a pause or a
+    conflict set is not changed. A target that cannot be read has as many as are `known` of it: its workers go
+    on."""
     fixed = {step.name for step in steps if step.conditions & _FIXED}
     demands = []
     for step in steps:
@@ -232,7 +242,7 @@ def within_capacity(
     return [
         step
         if step.decision is None or granted[step.name] >= step.decision.workers
-        else step._replace(decision=_limited(step.decision, granted[step.name], most))
+        else step._replace(decision=_limited(step.decision, granted[step.name], most, limit))
         for step in steps
     ]
 
@@ -241,8 +251,8 @@ def _current(step: TargetStep) -> int:
     return step.workers.value.requested if isinstance(step.workers, Ok) else 0
 
 
-def _limited(decision: Decision, workers: int, most: int) -> Decision:
-    note = f"{decision.workers} proposed: max_total_workers is {most}, this target gets {workers}"
+def _limited(decision: Decision, workers: int, most: int, limit: str) -> Decision:
+    note = f"{decision.workers} proposed: {limit} is {most}, this target gets {workers}"
     return decision._replace(
         workers=workers,
         reason="capacity",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from exporter.config.settings import IntervalMinutes
 from exporter.views import MOST_SCHEDULERS
 from service.api.envelope import Camel, CommandBody
 
@@ -323,12 +324,32 @@ class Unread(Camel):
     why: str
 
 
+class NamedQueue(Camel):
+    prefix: str
+    name: str
+
+
+class LeftOutQueues(Camel):
+    reason: Literal["max_queues", "name_length"] = Field(
+        description="there are more than bullmq.max_queues, or prefix and name have over 512 bytes"
+    )
+    count: int
+    at_least: bool = Field(description="true: there are more than are counted")
+    first: list[NamedQueue] = Field(description="at most 5 of them; long names are cut")
+
+
 class QueueSearch(Camel):
     prefixes: list[str] = Field(description="those that the search is narrowed to; empty: any prefix")
     keys: int | None = Field(description="keys that the last search went through")
     ended_at: float | None = Field(description="unix seconds when it ended; null: none has ended yet")
     passed_over: list[Unread] = Field(description="candidates that are not queues, at most 100, and why")
     refused: list[Unread] = Field(description="candidates that Redis does not let the exporter read")
+    most_queues: int | None = Field(
+        None, description="bullmq.max_queues: how many queues are watched at most"
+    )
+    left_out: list[LeftOutQueues] = Field(
+        default_factory=list, description="queues that are there and not watched; empty: none"
+    )
 
 
 class Totals(Camel):
@@ -423,7 +444,7 @@ class StartMonitoring(CommandBody):
     """Enable monitoring, optionally with another interval."""
 
     action: Literal["start_monitoring"]
-    interval_minutes: float | None = Field(None, gt=0, le=1440, description="minutes between assessments")
+    interval_minutes: IntervalMinutes | None = Field(None, description="minutes between assessments")
 
 
 class StopMonitoring(CommandBody):

@@ -97,7 +97,7 @@ def classify(evidence: Evidence) -> Classification:
     kept = any(key in types for key in ("stalled-check", "meta-paused"))
     if evidence.job or (kept and "id" in types):
         return "bullmq" if any(key in types for key in _ONLY_BULLMQ) else "bull"
-    if evidence.worker:
+    if evidence.worker and types:
         # Bull counts `id` up with its first job and writes no meta; before it, both libraries leave the same.
         return "bull" if "id" in types and "events" not in types else "bullmq"
     return NotAQueue("it has nothing that only BullMQ or Bull writes") if types else NO_KEYS

@@ -2,8 +2,9 @@
 
 A queue is discovered in three ways: its name in the settings, a worker's connection in CLIENT LIST, and its
 `meta` or `id` key in a SCAN of every master, which continues from its cursor with a few calls per second. A
-candidate is verified once, by the types of its keys. All queues are confirmed in each interval, so that an
-obliterated queue is removed; some at a time, so that a scrape waits for none of it (`search/lap.py`).
+candidate is verified once, by the types of its keys: what has none is no queue, whoever has its name. All
+queues are confirmed in each interval, so that an obliterated queue is removed; some at a time, so that a
+scrape waits for none of it (`search/lap.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from exporter.bullmq.search.names import QueueNames
 from exporter.bullmq.search.own import OwnRecords
 from exporter.bullmq.search.publish import NO_TAG, Progress, Publication
 from exporter.bullmq.search.registry import Candidate, Registry
+from exporter.bullmq.search.room import Room
 from exporter.bullmq.search.rounds import QueueRounds
 from exporter.bullmq.search.scan import Scan
 from exporter.bullmq.search.verify import Verifier
@@ -68,7 +70,9 @@ class Discovery:
         self._others = 0
         self._pattern = scan_pattern(settings.prefixes)
         self._names = QueueNames(settings, shard)
-        self._registry = Registry(settings.prefixes, settings.queues, self._names.watches)
+        names = self._names
+        room = Room(settings.max_queues, names.is_named, reserved=len(names.of_shard(names.queues)))
+        self._registry = Registry(settings.prefixes, settings.queues, names.watches, room)
         self._verifier = Verifier(deployment)
         self._census = Census(deployment, settings)
         own = OwnRecords()
@@ -84,7 +88,7 @@ class Discovery:
         self._publish_due = 0.0
         self._unpublished = False
         self._slots: SlotMap | None = None
-        self._searched = Search(settings.prefixes, others=self._names.elsewhere)
+        self._searched = Search(settings.prefixes, others=names.elsewhere, most=settings.max_queues)
         self._workers_at = 0.0
         self._publication = Publication(self._names, self._registry, self._census, own, self._searched)
 
@@ -302,7 +306,9 @@ class Discovery:
 
     def _publish(self, slot_map: SlotMap) -> None:
         at = monotonic()
-        progress = Progress(self._search_completed, self._refused, self._searched)
+        progress = Progress(
+            self._search_completed, self._refused, self._searched, by_keys=self._settings.scan
+        )
         self._publication.publish(slot_map, progress, self._workers_at)
         self._unpublished = False
         self._publish_due = monotonic() + _PUBLISH_SHARE * (monotonic() - at)

@@ -36,6 +36,9 @@ QUEUE_KEYS: Final = (
 )
 """A queue has at least one of these keys; a BullMQ that failed in a cluster leaves only `meta`."""
 
+WORKER_KEYS: Final = ("meta", "marker", "stalled", "stalled-check")
+"""What may be there of a queue that has workers and never had a job: they write `stalled-check`, for 30 s."""
+
 _FOUND_BY: Final = (":meta", ":id")  # every queue has one: BullMQ writes meta, Bull only id
 _NOT_WORKERS: Final = (":qe", ":qs")  # QueueEvents; v1's QueueScheduler
 _GLOB: Final = frozenset("*?[]\\^-")

@@ -149,9 +149,25 @@ def _queues(parts: Sequence[View]) -> dict[str, Any] | None:
             "ended_at": None if None in ends else min(ends),
             "passed_over": _by_name(part["search"]["passed_over"] for part in parts),
             "refused": _by_name(part["search"]["refused"] for part in parts),
+            "left_out": _left_out(parts),
         },
         "queues": _by_name(part["queues"] for part in parts),
     }
+
+
+def _left_out(parts: Sequence[View]) -> list[dict[str, Any]]:
+    """What no shard has room for; each has its own maximum."""
+    merged: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for left in part["search"].get("left_out") or ():  # an exporter of another version has none
+            before = merged.get(left["reason"])
+            merged[left["reason"]] = {
+                **left,
+                "count": left["count"] + (before["count"] if before else 0),
+                "at_least": left["at_least"] or bool(before and before["at_least"]),
+                "first": (before or left)["first"],
+            }
+    return list(merged.values())
 
 
 def _by_name(lists: Iterable[Sequence[View]]) -> list[View]:

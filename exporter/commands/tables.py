@@ -38,7 +38,7 @@ from exporter.summaries import (
 )
 from exporter.views import View, issue_text, job_counts
 from service.catalogs import TRANSLATORS
-from service.commands.columns import Column, Fitting, make_table
+from service.commands.columns import Cell, Column, Fitting, make_table
 from service.i18n import Translator, of_locale
 from service.units import count, duration, milliseconds, percent, printable, size
 
@@ -105,7 +105,7 @@ def environment_translator() -> Translator:
 def status_table(view: View) -> RenderableType:
     """The score, the issues and the sources, one line each."""
     translator = environment_translator()
-    rows: list[dict[str, RenderableType]] = [
+    rows: list[dict[str, Cell]] = [
         {
             "source": source["name"],
             "state": _source_state(source["state"], translator),
@@ -158,7 +158,7 @@ _ENDPOINT_COLOURS: Final = {"ok": "green", "failing": "red", "not_checked": "dim
 
 
 def _probes(probes: list[View] | None, translator: Translator) -> list[RenderableType]:
-    rows: list[dict[str, RenderableType]] = [
+    rows: list[dict[str, Cell]] = [
         {
             "name": printable(probe["name"]),
             "state": Text(translator.translate(ENDPOINT_STATES[state]), _ENDPOINT_COLOURS[state]),
@@ -222,9 +222,10 @@ def queues_table(view: View) -> RenderableType:
         )
         for queue in state["queues"]
     ]
+    whole = make_table(_QUEUE_COLUMNS, rows, translator)
     queues = Fitting(
         *(
-            make_table(_QUEUE_COLUMNS, rows, translator, without=without)
+            whole.without(without)
             for without in (
                 (),
                 _MEDIANS,
@@ -264,7 +265,7 @@ _LEAST_NEEDED: Final = ("uptime", "slots", "expired", "rss", "output", "links")
 
 def _performance(nodes: Sequence[View], translator: Translator) -> RenderableType:
     """The second table of the nodes: without what is least needed where the terminal is narrow."""
-    rows: list[dict[str, RenderableType]] = [
+    rows: list[dict[str, Cell]] = [
         {
             "node": printable(node["address"]),
             **{name: figure.text(node) for name, figure in NODE_FIGURES.items()},
@@ -280,7 +281,7 @@ def _performance(nodes: Sequence[View], translator: Translator) -> RenderableTyp
     )
 
 
-def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]:
+def _node_cells(node: View, translator: Translator) -> dict[str, Cell]:
     return {
         "node": printable(node["address"]),
         "role": node["role"],
@@ -298,7 +299,7 @@ def _node_cells(node: View, translator: Translator) -> dict[str, RenderableType]
 
 def _queue_cells(
     queue: View, translator: Translator, conditions: Mapping[str, str], *, prefixed: bool
-) -> dict[str, RenderableType]:
+) -> dict[str, Cell]:
     styles = {column: _LEVEL_STYLES[cell_level(conditions, column)] for column in COLUMN_CONDITIONS}
     name = _queue_name(queue, prefixed=prefixed)
     label = Text(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "...")
@@ -326,7 +327,7 @@ def _queue_cells(
     }
 
 
-def _rate_cells(rates: View | None, errors: str) -> dict[str, RenderableType]:
+def _rate_cells(rates: View | None, errors: str) -> dict[str, Cell]:
     """The rates of the last minutes; empty if the events are not followed, or not for long enough."""
     known = rates or dict.fromkeys(RATES)
     return {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from shlex import quote
+from typing import get_args
 
 from exporter.bullmq.keys import base
 from exporter.bullmq.streams.budget import DEFAULT_LENGTH, needed_length
 from exporter.conditions.advice import Context, first_advice
 from exporter.conditions.failures import advice_where_removed
 from exporter.conditions.finding import (
+    NAMED,
     Affected,
     AffectedQueues,
     Finding,
@@ -21,7 +23,7 @@ from exporter.conditions.finding import (
 )
 from exporter.conditions.redis.nodes import cluster_node_unhealthy, redis_unreachable
 from exporter.config.settings import HealthSettings
-from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.queues import BullMQState, LeftOut, LeftOutReason, QueueId, Search
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, value_or_none
@@ -127,6 +129,38 @@ def candidates_refused(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
         Message("issue.candidates_refused.threshold"),
         Message("issue.candidates_refused.recommendation", command=f"{any_redis_cli(snapshot)} acl log"),
         AffectedQueues(sorted(refused), dict.fromkeys(refused, 1.0)),
+    )
+
+
+def queues_left_out(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """More queues than are watched, or names that are too long: of these nothing is known."""
+    state = value_or_none(snapshot.bullmq)
+    search = state.search if state else Search()
+    left = search.not_watched
+    if not left.number:
+        return None
+    too_many, too_long = (search.left_out.get(reason, LeftOut()).number for reason in get_args(LeftOutReason))
+    reasons = [
+        *([Message("issue.queues_left_out.too_many", count=too_many)] if too_many else []),
+        *([Message("issue.queues_left_out.too_long", count=too_long)] if too_long else []),
+        *([Message("issue.queues_left_out.and_more")] if left.more else []),
+    ]
+    return Finding(
+        "bullmq",
+        Message("issue.queues_left_out.title"),
+        Message(
+            "issue.queues_left_out.measured",
+            reasons=tuple(reasons),
+            queues=tuple(readable(":".join(queue)) for queue in left.first[:NAMED]),
+        ),
+        Message("issue.queues_left_out.threshold", most=search.most or 0),
+        Message(
+            "issue.queues_left_out.recommendation",
+            names="BULLMQ_QUEUES",
+            prefixes="BULLMQ_PREFIXES",
+            setting="bullmq.max_queues",
+            option="--shard",
+        ),
     )
 
 

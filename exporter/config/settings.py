@@ -12,6 +12,11 @@ from exporter.config.shard import QueueShard, check_shard, parse_shard
 from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
 
+DAY_SECONDS: Final = 86_400
+
+IntervalMinutes: TypeAlias = Annotated[float, Field(ge=0.02, le=1440)]
+"""Between two assessments, in the settings and in an order: from about a second to a day."""
+
 
 class TlsSettings(Model):
     """TLS to Redis. `rediss://` in REDIS_URL enables it too."""
@@ -72,19 +77,21 @@ class RedisSettings(Model):
     )
     timeout_seconds: float = Field(
         2.0,
-        gt=0,
+        ge=0.01,
         le=60,
         description="time-out in seconds for one request to a node; a collection of many queues has several",
     )
     resolve_interval_seconds: float = Field(
         60.0,
         ge=1,
+        le=DAY_SECONDS,
         description="seconds between two look-ups of the host names that connections were made to: a "
         "connection to a server that its name does not lead to any more is replaced",
     )
     reconnect_interval_seconds: float = Field(
         300.0,
         ge=1,
+        le=DAY_SECONDS,
         description="seconds after which a connection is made again, as behind the address of a Service or a "
         "load balancer there may be another server; if that fails, the old connection stays",
     )
@@ -140,6 +147,11 @@ class SchedulerSettings(Model):
     )
 
 
+LONGEST_NAME: Final = 512
+"""Bytes of a queue's prefix and name together. A longer name is left out whole: one that is cut in a label
+would be another queue's to the scaler, the API and whoever looks for it in Redis."""
+
+
 class BullMQSettings(Model):
     prefixes: tuple[str, ...] = Field(
         (), description="key prefixes of the queues; absent: queues are found under any prefix"
@@ -149,19 +161,30 @@ class BullMQSettings(Model):
         description="names or glob patterns; names are known immediately, patterns filter the discovered "
         "queues",
     )
+    max_queues: int = Field(
+        12_000,
+        ge=1,
+        le=1_000_000,
+        description="queues that are watched at most: those that `queues` names, then those that were found "
+        "first; the rest is counted and told. The default fits 512 MB of memory; of several shards each has "
+        "its own",
+    )
     scan: bool = Field(True, description="discover queues by a rate-limited SCAN in the background")
     scan_calls_per_second: float = Field(
         20.0,
-        gt=0,
+        ge=0.1,
         le=1000,
         description="SCAN calls per second in all, 1,000 keys each: about 0.6 ms of Redis' time per call; "
         "the first search makes ten times as many on each master",
     )
     discovery_interval_seconds: float = Field(
-        10.0, ge=1, description="seconds between two reads of CLIENT LIST"
+        10.0, ge=1, le=3600, description="seconds between two reads of CLIENT LIST"
     )
     rescan_interval_seconds: float = Field(
-        60.0, ge=1, description="seconds from the end of one SCAN to the start of the next"
+        60.0,
+        ge=1,
+        le=DAY_SECONDS,
+        description="seconds from the end of one SCAN to the start of the next",
     )
     events: bool = Field(
         True, description="follow the queues' event streams: exact counters, wait and processing times"
@@ -364,7 +387,7 @@ class ProbeSettings(Model):
         None, description="regular expression that must match in the first MiB of the body"
     )
     timeout_seconds: float = Field(
-        5.0, gt=0, le=60, description="time-out in seconds, from name resolution to the last byte"
+        5.0, ge=0.01, le=60, description="time-out in seconds, from name resolution to the last byte"
     )
     interval_seconds: float = Field(30.0, ge=1, le=3600, description="seconds from one probe to the next")
     headers: dict[str, str] = Field(default_factory=dict, description="request headers that are not secret")
@@ -390,14 +413,14 @@ class ExporterApiSettings(ApiSettings):
         description="http(s) URL of the Prometheus whose alerts the page shows",
     )
     scaler_timeout_seconds: float = Field(
-        5.0, gt=0, le=60, description="time-out in seconds for requests forwarded to the scaler"
+        5.0, ge=0.01, le=60, description="time-out in seconds for requests forwarded to the scaler"
     )
 
 
 class MonitoringSettings(Model):
     enabled: bool = Field(True, description="false: no collection, and every response reports it")
-    interval_minutes: float = Field(
-        5.0, gt=0, description="minutes between two assessments of the state, which are logged"
+    interval_minutes: IntervalMinutes = Field(
+        5.0, description="minutes between two assessments of the state, which are logged"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from exporter.address import is_socket, parse_url, server_at, split_address
 from exporter.config.environment import variable_name
-from exporter.config.settings import ExporterSettings
+from exporter.config.settings import LONGEST_NAME, ExporterSettings
 from service.api.settings import check_keys
 from service.config.load import Given, Loaded, load
 from service.web.address import check_listen
@@ -29,6 +29,7 @@ def load_exporter_settings(
     check_listen(loaded)
     _check_addresses(loaded)
     _check_together(loaded)
+    _check_queues(loaded)
     _check_probes(loaded)
     _check_shards(loaded)
     return check_keys(loaded, notify)
@@ -87,6 +88,17 @@ def _check_socket(loaded: Loaded[ExporterSettings]) -> None:
     server = parse_url(redis.url.get_secret_value()) if redis.url else server_at(redis.host, redis.port)
     if redis.tls.enabled and not (redis.cluster or redis.sentinels) and is_socket(server.address):
         raise loaded.error("redis.tls.enabled", "Redis has no TLS on a unix socket", value=True)
+
+
+def _check_queues(loaded: Loaded[ExporterSettings]) -> None:
+    """A queue of the settings that is left out would look as if it were not in Redis."""
+    bullmq, shards = loaded.model.bullmq, loaded.model.queue_shard.shards
+    if len(bullmq.queues) > bullmq.max_queues * shards:
+        why = f"is below the number of {loaded.name('bullmq.queues')}, which is {len(bullmq.queues)}"
+        raise loaded.error("bullmq.max_queues", why, bullmq.max_queues)
+    for name in bullmq.queues:
+        if len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+            raise loaded.error("bullmq.queues", f"should have at most {LONGEST_NAME} bytes", name)
 
 
 _URL: Final = re.compile(r"https?://[^@/?#\s]+/?")

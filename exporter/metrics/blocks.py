@@ -27,9 +27,10 @@ _WORTH: Final = 2.0  # times as many blocks drawn as would be
 
 
 class _Block:
-    """Some rows: their labels, what they were at the last scrape, and the samples of each family."""
+    """Some rows: their labels, what they were at the last scrape, and the samples of each family; `lines`:
+    how many lines these are as text."""
 
-    __slots__ = ("keys", "labels", "parts", "stable", "values")
+    __slots__ = ("keys", "labels", "lines", "parts", "stable", "values")
 
     def __init__(self, keys: list[Any], labels: list[Any], columns: int) -> None:
         self.keys = keys
@@ -37,6 +38,7 @@ class _Block:
         self.stable: list[object] = []
         self.values: list[list[Any]] = [[] for _ in range(columns)]
         self.parts: list[Part | None] = [None] * columns
+        self.lines = [0] * columns
 
 
 class TableBlocks:
@@ -60,6 +62,7 @@ class TableBlocks:
         self._row_labels: list[Any] = []
         self._number: int | None = None  # of the collection of the last scrape
         self._joined: list[Part | None] = [None] * len(columns)
+        self._lines = [0] * len(columns)
         self._dirty: set[int] = set()  # places of families whose joined part is not that of the blocks
         self._changes: Counter[Hashable] = Counter()
         self._drawn = self._updates = 0
@@ -73,14 +76,21 @@ class TableBlocks:
         for place in self._dirty:
             parts = [part for block in self._blocks if (part := block.parts[place]) is not None]
             self._joined[place] = joined(parts) if parts else None
+            self._lines[place] = sum([block.lines[place] for block in self._blocks])
         self._dirty.clear()
         pieces: list[Piece] = [part or b"" for part in self._joined]
         if self._moving:
             listed = [rows[key] for key in self._block_of]
             for place in self._moving:
                 column, draw = self._columns[place]
-                pieces[place] = draw(self._row_labels, map(column.value, listed))
+                pieces[place] = drawn = draw(self._row_labels, map(column.value, listed))
+                self._lines[place] = drawn.count(b"\n")
         return pieces
+
+    @property
+    def lines(self) -> int:
+        """How many lines the last pieces have, if they are text."""
+        return sum(self._lines)
 
     def _changed(self, rows: Mapping[Any, Any], changes: Changes | None) -> Iterable[Any] | None:
         """The rows of which `stable` may be another one than at the last scrape; None: of any, or some came
@@ -150,6 +160,7 @@ class TableBlocks:
             if values != block.values[place]:
                 drawn = draw(block.labels, values)
                 block.parts[place] = pack(drawn) if drawn else None
+                block.lines[place] = drawn.count(b"\n")
                 block.values[place] = values
                 self._dirty.add(place)
         block.stable = stable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import md5
 from operator import attrgetter
-from typing import Final
+from typing import Final, get_args
 
 from exporter.assessment import Assessment
 from exporter.derived import (
@@ -15,7 +15,16 @@ from exporter.derived import (
     worker_utilization,
 )
 from exporter.metrics.family import Family, Sample, Table, TableColumn
-from exporter.snapshot.queues import BullMQState, Changes, JobCounts, OwnCounts, QueueId, QueueState
+from exporter.snapshot.queues import (
+    BullMQState,
+    Changes,
+    JobCounts,
+    LeftOut,
+    LeftOutReason,
+    OwnCounts,
+    QueueId,
+    QueueState,
+)
 from exporter.snapshot.schedulers import Scheduler
 from service.outcome import value_or_none
 
@@ -43,6 +52,13 @@ def _queues(assessment: Assessment) -> Iterator[Sample]:
     state = _state(assessment)
     if state is not None and state.discovered:
         yield (), float(len(state.queues) + len(state.unread))
+
+
+def _left_out(assessment: Assessment) -> Iterator[Sample]:
+    state = _state(assessment)
+    if state is not None and state.discovered:
+        for reason in get_args(LeftOutReason):
+            yield (reason,), float(state.search.left_out.get(reason, LeftOut()).number)
 
 
 def _by_id(assessment: Assessment) -> Mapping[QueueId, QueueState]:
@@ -159,6 +175,15 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "absent until the first search for queues has ended.",
         (),
         _queues,
+    ),
+    Family(
+        "bullmq_queues_left_out",
+        "gauge",
+        "Queues that were found and are not watched, so that they have no series: those above "
+        "bullmq.max_queues, and those with a prefix and name that are too long. Counted up to 100,000; "
+        "absent until the first search for queues has ended.",
+        ("reason",),
+        _left_out,
     ),
     Family.of_column(
         "bullmq_queue_info",

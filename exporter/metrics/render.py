@@ -44,6 +44,8 @@ class Renderer:
         self._lines = _Samples(self._families, TextEncoding())
         self._messages = _Samples(self._families, ProtobufEncoding(classic=classic))
         packer = Packer()
+        self.lines: int | None = None
+        """Samples of the last body, without those of the process; None where it was no text."""
         self._heads: dict[MetricsFormat, dict[str, tuple[bytes, Part]]] = {
             form: {family.name: (plain := head(family), packer.pack(plain)) for family in self._families}
             for form, head in _HEADS.items()
@@ -66,6 +68,7 @@ class Renderer:
             if form == "protobuf":
                 pieces.append(varint(len(plain) + (piece.size if isinstance(piece, Part) else len(piece))))
             pieces += (packed if isinstance(piece, Part) else plain, piece)
+        self.lines = None if form == "protobuf" else samples.lines
         return Body(pieces)
 
 
@@ -83,6 +86,7 @@ class _Samples:
             table: (of_table, _blocks(table, of_table, encoding)) for table, of_table in columns.items()
         }
         self._heads: dict[str, _Heads] = {}
+        self.lines = 0
 
     def of(self, assessment: Assessment) -> Iterator[tuple[AnyFamily, Piece]]:
         """Of each family its samples; like in node_exporter, one without any is absent."""
@@ -91,13 +95,16 @@ class _Samples:
         for table, (families, blocks) in self._tables.items():
             drawn = blocks.pieces(table.rows(assessment), packer.pack, table.changes(assessment))
             columns.update(zip((family.name for family in families), drawn, strict=True))
+        self.lines = sum(blocks.lines for _, blocks in self._tables.values())
         for family in self._families:
             if family.column is not None:
                 piece = columns[family.name]
             elif isinstance(family, HistogramFamily):
                 piece = self._histograms(family, assessment)
+                self.lines += piece.count(b"\n")
             else:
                 piece = self._numbers(family, assessment)
+                self.lines += piece.count(b"\n")
             if piece:
                 yield family, piece
 

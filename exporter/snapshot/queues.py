@@ -320,13 +320,26 @@ class OwnCounts(NamedTuple):
     groups: int | None = None
 
 
+LeftOutReason: TypeAlias = Literal["max_queues", "name_length"]
+"""Why a queue is not watched: over `bullmq.max_queues` are there, or its prefix and name are too long."""
+
+
+class LeftOut(NamedTuple):
+    """Queues that are there and not watched: how many, or at least so many where there are `more`, and the
+    first few, whose names may be cut."""
+
+    number: int = 0
+    more: bool = False
+    first: tuple[QueueId, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """What was searched for queues: `prefixes` narrow it (none: any prefix), `keys` and `ended_at` (unix s)
     are those of the last whole search, `passed_over` has the candidates that are no queues, and why;
     `refused` those that Redis does not let us read, and which may be queues;
     `missing` are names of the settings that no queue has; `others`: how many names and keys of candidates are
-    those of other shards."""
+    those of other shards; `left_out` are queues that are not watched, as there is room for `most`."""
 
     prefixes: tuple[str, ...] = ()
     keys: int | None = None
@@ -335,6 +348,18 @@ class Search:
     refused: Mapping[QueueId, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     others: int = 0
+    left_out: Mapping[LeftOutReason, LeftOut] = field(default_factory=dict)
+    most: int | None = None
+
+    @property
+    def not_watched(self) -> LeftOut:
+        """All that is left out, for whatever reason."""
+        each = [left for left in self.left_out.values() if left.number]
+        return LeftOut(
+            sum(left.number for left in each),
+            any(left.more for left in each),
+            tuple(queue for left in each for queue in left.first),
+        )
 
 
 class Queues(tuple[QueueState, ...]):  # noqa: SLOT001  # what is cached needs a dict

@@ -34,6 +34,10 @@ OWN: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         (),
         "1, or 0 when ENABLE_SYSTEM_MONITORING is false, or after stop_monitoring: nothing is collected.",
     ),
+    "oxherd_exposed_samples": (
+        (),
+        "Samples of this answer, without those of the exporter's own process; absent in protobuf.",
+    ),
     "oxherd_background_task_up": (
         ("task",),
         "1 if the task succeeded within its interval and a minute, else 0. Absent without monitoring.",
@@ -70,16 +74,33 @@ class Exposition:
         Gauge("oxherd_monitoring_enabled", text, labels, registry=self._own).set_function(lambda: switch.on)
         self._own.register(Refusals(auth))
         self._own.register(_BackgroundTasks(tasks))
+        self._own.register(_ExposedSamples(self._renderer))
         for collector in others:
             self._own.register(collector)
 
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> Body:
         """The whole body; in OpenMetrics it ends with # EOF."""
         collected: Sequence[Piece] = ()
-        if assessment is not None:
+        if assessment is None:
+            self._renderer.lines = None
+        else:
             with self._rendering:
                 collected = self._renderer.body(assessment, form).pieces
         return Body([*collected, registry_text(self._own, form)])
+
+
+class _ExposedSamples(Collector):
+    """Known before the answer is sent: what a Prometheus has to store of it."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    def collect(self) -> Iterable[Metric]:
+        labels, text = OWN["oxherd_exposed_samples"]
+        family = GaugeMetricFamily("oxherd_exposed_samples", text, labels=labels)
+        if self._renderer.lines is not None:
+            family.add_metric([], self._renderer.lines)
+        yield family
 
 
 class _BackgroundTasks(Collector):

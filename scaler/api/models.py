@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from scaler.config.settings import POLICY_KEYS, PolicySettings
+from scaler.config.settings import MOST_WORKERS, POLICY_KEYS, PolicySettings
 from service.api.envelope import Camel, CommandBody
 
 
@@ -165,7 +165,7 @@ class OrderManualScale(CommandBody):
 
     action: Literal["manual_scale"]
     queue_name: QueueName
-    target_workers: int = Field(ge=0, le=1_000_000, description="within the bounds of the target")
+    target_workers: int = Field(ge=0, le=MOST_WORKERS, description="within the bounds of the target")
     reason: str = Field("ordered by the API", max_length=1000)
     requested_by: str = Field("api", min_length=1, max_length=200, description="who requests it")
     duration_minutes: float | None = Field(

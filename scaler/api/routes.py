@@ -45,6 +45,10 @@ class ScalerControl(Protocol):
     def operator(self) -> OperatorState:
         """What operators have set, as last read."""
 
+    @property
+    def most_workers(self) -> int | None:
+        """How many workers the machine can run, if they are its processes."""
+
     def update(self, update: Callable[[State], State]) -> Update:
         """Change the state, and take the next step at once. Raises StateError, StoreError, CommandError."""
 
@@ -77,7 +81,10 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
             )
         except CommandError as error:
             raise ApiError(400, str(error)) from None
-        after = _update(scaler, lambda state: set_override(state, scaler.settings, target, override)).after
+        after = _update(
+            scaler,
+            lambda state: set_override(state, scaler.settings, target, override, most=scaler.most_workers),
+        ).after
         return to_json_data(
             models.ManualScale(
                 target=target.name,
@@ -107,7 +114,10 @@ def make_scaling_api(scaler: ScalerControl) -> Api:
         if not keys:
             names = ", ".join(map(to_camel, POLICY_KEYS))
             raise ApiError(400, f"nothing to change: set one of {names}")
-        _update(scaler, lambda state: change_policy(state, scaler.settings, target, keys))
+        _update(
+            scaler,
+            lambda state: change_policy(state, scaler.settings, target, keys, most=scaler.most_workers),
+        )
         return to_json_data(_policy(scaler, target, [key for key in keys if keys[key] is not None]))
 
     def reset(_: ApiRequest, command: models.ResetScalingConfig) -> Any:

@@ -23,6 +23,7 @@ from scaler.state.commands import (
     why_without_effect,
 )
 from scaler.state.store import Store
+from scaler.targets.machine import limit_of_workers
 from service.config.load import Loaded
 
 _NEEDED: Final = "SCALER_STATE_FILE (state_file) has to be set: commands reach the scaler through that file"
@@ -50,7 +51,11 @@ def set_manual(
 ) -> str:
     """Override the number of workers, for so many seconds; None: until it is cleared."""
     override = make_override(workers, reason=reason, by=by, seconds=seconds)
-    update = open_store(loaded).update(lambda state: set_override(state, loaded.model, target, override))
+    limit = limit_of_workers(loaded.model)
+    most = limit.workers if limit else None
+    update = open_store(loaded).update(
+        lambda state: set_override(state, loaded.model, target, override, most=most)
+    )
     without_effect = why_without_effect(update.after, loaded.model, target)
     return _override_message(target.name, override, without_effect) + _where(loaded)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -42,10 +42,20 @@ def resolve(
     return PolicySettings.model_validate(merged | dict(changed or {}))
 
 
+_NUMBERS_OF_WORKERS: Final = ("min_workers", "max_workers", "fallback_workers")
+
+
 def checked_policy(
-    settings: ScalerSettings, target: TargetSettings, changed: Mapping[str, Any]
+    settings: ScalerSettings,
+    target: TargetSettings,
+    changed: Mapping[str, Any],
+    *,
+    most: int | None = None,
 ) -> PolicySettings:
-    """The target's policy with these keys changed at run time. Raises ValueError, which names the key."""
+    """The target's policy with these keys changed at run time. Raises ValueError, which names the key.
+
+    `most`: workers that the machine can run, if they are its processes.
+    """
     removed = next((key for key in changed if key in REMOVED_KEYS), None)
     if removed:
         raise ValueError(f"{removed}: {REMOVED_KEYS[removed]}")
@@ -57,6 +67,10 @@ def checked_policy(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None
+    if most is not None and target.processes is not None:
+        for key in _NUMBERS_OF_WORKERS:
+            if key in changed and (getattr(policy, key) or 0) > most:
+                raise ValueError(f"{key}: this machine can run {most} workers at most")
     if policy.min_workers > policy.max_workers:
         raise ValueError(f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
     if policy.scale_down_threshold >= policy.scale_up_threshold:

@@ -50,7 +50,7 @@ class PrometheusSettings(_Model):
         description="parameters of every request, in quotes, such as deny_partial_response: '1' "
         "(VictoriaMetrics) or partial_response: 'false' (Thanos)",
     )
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="time-out of the answer of one server")
+    timeout_seconds: float = Field(5.0, ge=0.01, le=60, description="time-out of the answer of one server")
     username: str | None = Field(None, description="user of basic authentication")
     password: SecretStr | None = Field(None, description="password of basic authentication")
     password_file: str | None = Field(None, description="file with the password, instead of password")

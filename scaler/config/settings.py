@@ -12,6 +12,10 @@ from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
 
+MOST_WORKERS: Final = 100_000
+"""Workers of a target at most, wherever a number of workers is set: a cluster of the size that Kubernetes is
+tested with has 150,000 pods."""
+
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 
 
@@ -23,8 +27,10 @@ class PolicySettings(Model):
         "wait_target",
         description="wait_target keeps a waiting time; threshold uses the number of waiting jobs",
     )
-    min_workers: int = Field(2, ge=0, description="minimum number of workers; 0: scale to zero without jobs")
-    max_workers: int = Field(10, ge=1, description="maximum number of workers")
+    min_workers: int = Field(
+        2, ge=0, le=MOST_WORKERS, description="minimum number of workers; 0: scale to zero without jobs"
+    )
+    max_workers: int = Field(10, ge=1, le=MOST_WORKERS, description="maximum number of workers")
     worker_concurrency: int | None = Field(
         None, ge=1, description="jobs that one worker runs at once, of all its queues; measured if absent"
     )
@@ -77,7 +83,10 @@ class PolicySettings(Model):
         60.0, gt=0, description="older metrics count as missing: the number of workers is held"
     )
     fallback_workers: int | None = Field(
-        None, ge=0, description="minimum number of workers while metrics are missing; if absent it is held"
+        None,
+        ge=0,
+        le=MOST_WORKERS,
+        description="minimum number of workers while metrics are missing; if absent it is held",
     )
     fallback_after_failures: int = Field(
         3, ge=1, description="steps without metrics before fallback_workers applies"
@@ -103,9 +112,11 @@ class ProcessSettings(Model):
     )
     user: str | None = Field(None, description="user to run as, if the scaler may switch users")
     grace_seconds: float = Field(
-        30.0, ge=0, description="seconds from SIGTERM to SIGKILL when a worker is terminated"
+        30.0, ge=0, le=86_400, description="seconds from SIGTERM to SIGKILL when a worker is terminated"
     )
-    ready_seconds: float = Field(1.0, ge=0, description="seconds until a running worker counts as ready")
+    ready_seconds: float = Field(
+        1.0, ge=0, le=3600, description="seconds until a running worker counts as ready"
+    )
 
 
 class WorkloadSettings(Model):
@@ -141,9 +152,9 @@ class KubernetesSettings(Model):
         max_length=63,
         description="namespace of the lease and the state, default of the targets; the pod's own if absent",
     )
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="time-out of each request")
+    timeout_seconds: float = Field(5.0, ge=0.01, le=60, description="time-out of each request")
     requests_per_second: float = Field(
-        50.0, gt=0, le=1000, description="rate limit of requests, with a burst of four times as many"
+        50.0, ge=0.1, le=1000, description="rate limit of requests, with a burst of four times as many"
     )
     lease: str = Field(
         "oxherd-scaler",

@@ -46,15 +46,24 @@ def make_override(workers: int, *, reason: str, by: str, seconds: float | None) 
     return Override(workers, reason.strip(), by, at, None if seconds is None else at + seconds)
 
 
-def set_override(state: State, settings: ScalerSettings, target: TargetSettings, override: Override) -> State:
-    """With the override, which ends a pause of the target."""
+def set_override(
+    state: State,
+    settings: ScalerSettings,
+    target: TargetSettings,
+    override: Override,
+    *,
+    most: int | None = None,
+) -> State:
+    """With the override, which ends a pause of the target. `most`: as in `checked_policy`."""
     try:
-        policy = checked_policy(settings, target, state.operator.policies.get(target.name, {}))
+        policy = checked_policy(settings, target, state.operator.policies.get(target.name, {}), most=most)
     except ValueError as error:
         raise CommandError(f"the changed policy of {target.name} cannot be used: {error}") from None
     if not policy.min_workers <= override.workers <= policy.max_workers:
         bounds = f"{policy.min_workers} to {policy.max_workers} workers"
         raise CommandError(f"{override.workers} is not within the bounds of {target.name}: {bounds}")
+    if most is not None and target.processes is not None and override.workers > most:
+        raise CommandError(f"{override.workers} workers: this machine can run {most} at most")
     operator = with_pause(state.operator, target.name, paused=False)
     return replace(state, operator=with_override(operator, target.name, override))
 
@@ -76,13 +85,19 @@ def pause_target(state: State, target: TargetSettings) -> State:
 
 
 def change_policy(
-    state: State, settings: ScalerSettings, target: TargetSettings, keys: Mapping[str, Any]
+    state: State,
+    settings: ScalerSettings,
+    target: TargetSettings,
+    keys: Mapping[str, Any],
+    *,
+    most: int | None = None,
 ) -> State:
-    """With these keys of the policy changed too; None resets a key to the settings."""
+    """With these keys of the policy changed too; None resets a key to the settings. `most`: as in
+    `checked_policy`."""
     changed = dict(state.operator.policies.get(target.name, {})) | dict(keys)
     changed = {key: value for key, value in changed.items() if value is not None}
     try:
-        checked_policy(settings, target, changed)
+        checked_policy(settings, target, changed, most=most)
     except ValueError as error:
         raise CommandError(str(error)) from None
     return replace(state, operator=with_policy(state.operator, target.name, changed))

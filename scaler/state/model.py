@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from scaler.config.settings import REMOVED_KEYS
+from scaler.config.settings import MOST_WORKERS, REMOVED_KEYS
 from scaler.model import Control, Override
 
 FORMAT: Final = "oxherd scaler 1"
@@ -225,8 +225,8 @@ def _override(entry: object) -> Override:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if override.workers < 0:
-        raise ValueError(f"workers: {override.workers} is below 0")
+    if not 0 <= override.workers <= MOST_WORKERS:
+        raise ValueError(f"workers: {override.workers} is not from 0 to {MOST_WORKERS}")
     return override
 
 

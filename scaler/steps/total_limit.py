@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from scaler.step_result import TargetStep, within_capacity
+from scaler.step_result import TOTAL_LIMIT, TargetStep, within_capacity
 from scaler.targets.base import Target
 from scaler.targets.idle_answers import IdleAnswers
 from service.outcome import Failed, Ok
@@ -18,11 +18,13 @@ def within_limit(
     known: Mapping[str, int],
     targets: Mapping[str, Target],
     answers: IdleAnswers | None,
+    limit: str = TOTAL_LIMIT,
 ) -> list[TargetStep]:
-    """The steps with `most` workers together, see `within_capacity`. Those of `targets` that would lose a
-    worker are asked first how many are idle; `answers`: None where nobody is asked."""
+    """The steps with `most` workers together, which `limit` is the name of, see `within_capacity`. Those of
+    `targets` that would lose a worker are asked first how many are idle; `answers`: None where nobody is
+    asked."""
     while True:
-        limited = within_capacity(steps, priorities, most, known)
+        limited = within_capacity(steps, priorities, most, known, limit=limit)
         if answers is None:
             return limited
         losing = {step.name for step in limited if _loses(step)} & set(targets)

@@ -7,9 +7,11 @@ from typing import Final, NamedTuple
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings
 
-_OWN: Final = 64  # of the scaler itself: HTTP, Prometheus, its files, a process that is being started
+OWN_DESCRIPTORS: Final = (
+    64  # of the scaler itself: HTTP, Prometheus, its files, a process that is being started
+)
 _PER_TARGET: Final = 3  # of one that has workers: the two ends of a pipe, and what waits for all of its own
-_PER_WORKER: Final = 2  # the socket to its shim, and its output
+DESCRIPTORS_PER_WORKER: Final = 2  # the socket to its shim, and its output
 
 
 class Descriptors(NamedTuple):
@@ -29,9 +31,11 @@ def descriptors(settings: ScalerSettings) -> Descriptors:
     fewest, all_of_them = (sum(counts) if most is None else min(most, sum(counts)) for counts in limits)
     at_once = sum(count > 0 for count in limits[0]) if most is None else min(most, len(policies))
     return Descriptors(
-        _OWN + _PER_TARGET * min(at_once, fewest) + _PER_WORKER * fewest,
+        OWN_DESCRIPTORS + _PER_TARGET * min(at_once, fewest) + DESCRIPTORS_PER_WORKER * fewest,
         fewest,
-        _OWN + _PER_TARGET * min(len(policies), all_of_them) + _PER_WORKER * all_of_them,
+        OWN_DESCRIPTORS
+        + _PER_TARGET * min(len(policies), all_of_them)
+        + DESCRIPTORS_PER_WORKER * all_of_them,
         all_of_them,
     )
 

@@ -15,6 +15,7 @@ from scaler.busy import BusyLookup, WorkerJobs, idle_workers
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.command import environment, find_problem, shim_command
+from scaler.targets.machine import WorkerRoom, this_machine, worker_limit
 from scaler.targets.slots import CRASH_LOOP_FAILURES, WorkerSlots
 from scaler.targets.waiter import Waiter
 from scaler.targets.worker import WorkerProcess, status_text
@@ -31,6 +32,7 @@ _SHIM_MARGIN: Final = 2.0
 _MAX_WAIT: Final = 1.0
 _MAX_AGE: Final = 30.0
 _READS_PER_STEP: Final = 16
+_STARTS_PER_STEP: Final = 16  # between them workers that leave or exit are heard, and the end of the scaler
 _BUSY_SECONDS: Final = 2.0  # to read the busy workers: meanwhile no output is read, or other targets wait
 _ANSWER_SECONDS: Final = 10.0  # so long `scale` takes what `idle` has read, if it was nothing too
 
@@ -60,8 +62,16 @@ class ProcessTarget:
     and close() stops it.
     """
 
-    def __init__(self, name: str, settings: ProcessSettings, *, busy: BusyLookup | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ProcessSettings,
+        *,
+        busy: BusyLookup | None = None,
+        room: WorkerRoom | None = None,
+    ) -> None:
         self._name = name
+        self._room = room or WorkerRoom(worker_limit(this_machine()))
         self._settings = settings
         self._busy = busy
         self._answer: tuple[float, Outcome[WorkerJobs]] | None = None
@@ -134,6 +144,8 @@ class ProcessTarget:
                     self._waiter = Waiter()
                 except OSError as error:
                     return NotApplied("invalid", f"the workers of {self._name} cannot be started: {error}")
+            if (too_many := self._room.request(self, new)) is not None:
+                return NotApplied("invalid", too_many)
             self._slots.resize(new, monotonic(), busy)
             if new and not self._running:
                 self._running = True
@@ -170,6 +182,7 @@ class ProcessTarget:
             if self._closing:
                 return
             self._closing = True
+            self._room.leave(self)
             self._slots.resize(0, monotonic(), {})
         if self._running:
             self._wake_up()
@@ -188,7 +201,7 @@ class ProcessTarget:
     def _step(self) -> float:
         now = monotonic()
         with self._lock:
-            due, leaving = self._slots.due(now), self._slots.leaving
+            due, leaving = self._slots.due(now)[:_STARTS_PER_STEP], self._slots.leaving
             for number in due:
                 self._slots.mark_present(number)
             settings = self._settings

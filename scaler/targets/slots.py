@@ -6,8 +6,9 @@ Times are seconds on any monotonic clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from
 from typing import Final, Literal
 
 from service.quantiles import quantile
@@ -86,8 +87,9 @@ class WorkerSlots:
     def resize(self, count: int, now: float, busy: Mapping[int, bool]) -> None:
         """Request so many workers. `busy` may contain all, some or none of the workers."""
         self._requested = count
+        free = self._free_numbers()
         for _ in range(count - len(self._staying)):
-            self._add(now)
+            self._add(next(free), now)
         staying = self._staying
         self._let_go(victims(staying, len(staying) - count, busy))
 
@@ -112,7 +114,7 @@ class WorkerSlots:
 
     def start_replacement(self, now: float) -> None:
         """One more worker than requested, until `retire`."""
-        self._add(now)
+        self._add(next(self._free_numbers()), now)
 
     def retire(self, busy: Mapping[int, bool]) -> None:
         """One outdated worker leaves, by the order of a scale-in; without any, one that is too many."""
@@ -124,8 +126,11 @@ class WorkerSlots:
     def _staying(self) -> list[Slot]:
         return [slot for slot in self._slots.values() if not slot.leaving]
 
-    def _add(self, now: float) -> None:
-        number = next(n for n in range(1, len(self._slots) + 2) if n not in self._slots)
+    def _free_numbers(self) -> Iterator[int]:
+        """In their order; those that were taken meanwhile are left out."""
+        return (number for number in count_from(1) if number not in self._slots)
+
+    def _add(self, number: int, now: float) -> None:
         self._slots[number] = Slot(number, due_at=now)
 
     def _let_go(self, slots: Iterable[Slot]) -> None:

@@ -36,7 +36,7 @@ MISTAKES = {
     "mapping": "redis ({}, line 1): should be a mapping of settings",
     "missing": "bullmq.settings[0].match ({}, line 3): is missing",
     "number": "redis.timeout_seconds=soon ({}, line 2): should be a number",
-    "out-of-range": "monitoring.interval_minutes=0 ({}, line 2): should be greater than 0",
+    "out-of-range": "monitoring.interval_minutes=0 ({}, line 2): should be greater than or equal to 0.02",
     "password-number": "redis.password ({}, line 2): should be a text: put it in quotes",
     "penalty": "health.penalties.redis_unreachable=300 ({}, line 3): should be less than or equal to 100",
     "twice": "redis.password ({}, line 3): is set in line 2 already",

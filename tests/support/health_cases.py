@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from exporter.config.settings import HealthSettings
 from exporter.snapshot.host import HostState, ProcessState
-from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Rates, Search
+from exporter.snapshot.queues import (
+    BullMQState,
+    JobCounts,
+    LeftOut,
+    LeftOutReason,
+    QueueId,
+    QueueState,
+    Rates,
+    Search,
+)
 from exporter.snapshot.redis import Info, NodeReading, Recent, RedisState, Topology, TopologyNode
 from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
@@ -113,6 +122,16 @@ def unfollowed(state: QueueState, why: str) -> Change:
 
 def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
     state = BullMQState(queues, discovered=False, problems=(problem,), search_refused=refused)
+    return lambda snapshot: replace(snapshot, bullmq=Ok(state))
+
+
+def crowded(*queues: QueueState, too_many: int, too_long: int = 0, more: bool = False) -> Change:
+    first = (QueueId("bull", "customer-1"),)
+    left_out: dict[LeftOutReason, LeftOut] = {
+        "max_queues": LeftOut(too_many, more, first if too_many else ()),
+        "name_length": LeftOut(too_long, more, first if too_long else ()),
+    }
+    state = BullMQState(queues, search=Search(ended_at=1.0, left_out=left_out, most=12_000))
     return lambda snapshot: replace(snapshot, bullmq=Ok(state))
 
 
@@ -298,6 +317,9 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("the search is refused, some queues have names", looking("SCAN: NOPERM", queue(), refused=True), {}),
     ("the search is refused", looking("SCAN: NOPERM", refused=True), {"queue_system_down": 25}),
     ("candidates beside a queue are refused", searched(queue(), refused=2), {"candidates_refused": 5}),
+    ("one queue has no place", crowded(queue(), too_many=1), {"queues_left_out": 15}),
+    ("uncounted ones too", crowded(queue(), too_many=99_999, too_long=1, more=True), {"queues_left_out": 15}),
+    ("every queue has a place", crowded(queue(), too_many=0), {}),
     ("no candidate is refused", searched(queue(), refused=0), {}),
     ("50 failed in the hour", bullmq(queue(25), queue(25, "sms")), {}),
     ("51 failed in the hour", bullmq(queue(25), queue(26, "sms")), {"failed_jobs_high": 10}),

@@ -101,8 +101,8 @@ class Census:
         return {queue for node in self._nodes for name in node.connections for queue in self._meanings[name]}
 
     def idle_queues(self) -> set[QueueId]:
-        """The queues that need no key to exist: those of a worker that waits for jobs now, and under the
-        prefixes of the settings those of any worker."""
+        """The queues that need no job to exist, but what workers leave: those of a worker that waits for jobs
+        now, and under the prefixes of the settings those of any worker."""
         return {
             meanings[0]
             for node in self._nodes

@@ -7,11 +7,11 @@ they name the same queues.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.bullmq.keys import QUEUE_KEYS, base
+from exporter.bullmq.keys import QUEUE_KEYS, WORKER_KEYS, base
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.queue_commands import Key, QueueCommands
 from exporter.bullmq.search.ask import ask_packed
@@ -24,7 +24,9 @@ from service.outcome import Failed
 _POOL: Final = "discover"
 _PROOF: Final = "id"
 _TOGETHER: Final = 100  # keys of one EXISTS: 30 us of Redis
-_SINGLY: Final = QueueCommands(("EXISTS", Key(_PROOF)), ("EXISTS", *map(Key, QUEUE_KEYS)))
+_SINGLY: Final = QueueCommands(
+    ("EXISTS", Key(_PROOF)), ("EXISTS", *map(Key, QUEUE_KEYS)), ("EXISTS", *map(Key, WORKER_KEYS))
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ class Confirmation:
         silent: set[str],
         slot_map: SlotMap,
         deadline: Deadline,
-    ) -> list[QueueId]:
-        """Those that have no keys. The queues of a node that does not answer are not among them: it is added
-        to `silent`, which are not asked. `number`: of the part that these queues are; the request for the
-        same ones is kept."""
+    ) -> Mapping[QueueId, bool]:
+        """Those that have no keys of a queue, and whether they have what workers leave. The queues of a node
+        that does not answer are not among them: it is added to `silent`, which are not asked. `number`: of
+        the part that these queues are; the request for the same ones is kept."""
         asked = self._kept.get(number)
         if asked is None or asked.slot_map is not slot_map or asked.queues != queues:
             asked = self._kept[number] = self._pack(queues, slot_map)
@@ -102,21 +104,23 @@ class Confirmation:
 
     def without_keys(
         self, queues: Collection[QueueId], slot_map: SlotMap, deadline: Deadline
-    ) -> list[QueueId]:
-        """Those that have none of a queue's keys, each asked for by itself."""
+    ) -> Mapping[QueueId, bool]:
+        """Those that have none of a queue's keys, each asked for by itself, and whether they have what
+        workers leave."""
         if not queues:
-            return []
-        gone: list[QueueId] = []
+            return {}
+        gone: dict[QueueId, bool] = {}
         requests = {queue: _SINGLY.request(queue) for queue in queues}
         for queue, replies in ask_packed(self._deployment, slot_map, deadline, requests, pool=_POOL).items():
             if isinstance(replies, Failed):
                 continue
-            proof, held = replies
+            proof, held, left = replies
             if isinstance(held, ReplyError):
                 self.refused = f"EXISTS: {held}"
             elif proof == 0 != held:
                 self._without_proof.add(queue)
             else:
                 self._without_proof.discard(queue)
-                gone += [] if held else [queue]
+                if not held:
+                    gone[queue] = left != 0
         return gone

@@ -30,6 +30,7 @@ class QueueNames:
             if not one_prefix or self.owns(queue)
         )
         self._open_names = frozenset(() if one_prefix else names)
+        self._named = frozenset(self.queues)
         self.elsewhere: Final = len(prefixes) * len(names) - len(self.queues)
         self.certain: Final = frozenset(self.queues if one_prefix else ())
         self.all_certain: Final = one_prefix and bool(names)
@@ -40,6 +41,10 @@ class QueueNames:
 
     def owns(self, queue: QueueId) -> bool:
         return owns(self._shard, queue)
+
+    def is_named(self, queue: QueueId) -> bool:
+        """Whether the settings have its name."""
+        return queue in self._named or queue.name in self._open_names
 
     def watches(self, queue: QueueId) -> bool:
         """Whether it is this shard's, or settles one of the names."""

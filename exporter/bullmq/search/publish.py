@@ -42,11 +42,12 @@ class _Kept(Generic[_Value]):
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where the search is: whether one has ended (`completed`), none so far could read anything (`refused`),
-    and what the last one went through."""
+    and what the last one went through; `by_keys`: whether there are searches at all."""
 
     completed: bool
     refused: bool
     searched: Search
+    by_keys: bool = True
 
 
 class Publication:
@@ -81,7 +82,7 @@ class Publication:
     def publish(self, slot_map: SlotMap, progress: Progress, workers_at: float) -> None:
         """`workers_at`: when the connections were read, in monotonic s."""
         names, registry, census, own = self._names, self._registry, self._census, self._own
-        unread = registry.unread(names.queues)
+        unread = registry.unread(names.queues, keyed=progress.by_keys)
         by = registry.changes, tuple(unread), progress.completed, slot_map
         listed = self._listed.current(by, partial(self._list, slot_map, progress, unread))
         found = {queue.name for queue in (*registry.queues, *unread)} if names.queues else set()
@@ -114,6 +115,7 @@ class Publication:
                 missing=missing,
                 passed_over=self._reasons(registry.passed_over(), unread),
                 refused=self._reasons(registry.refused(), unread),
+                left_out=registry.left_out(),
             ),
         )
 

@@ -10,10 +10,12 @@ from typing import Final, NamedTuple
 from exporter.bullmq.candidates import NO_KEYS, Classification, NotAQueue
 from exporter.bullmq.keys import base, is_selected
 from exporter.bullmq.search.passed_over import PassedOver
-from exporter.snapshot.queues import Library, QueueId
+from exporter.bullmq.search.room import Room
+from exporter.snapshot.queues import LeftOut, LeftOutReason, Library, QueueId
 from service.outcome import Failed
 
 _VERIFY_AGAIN: Final = 600.0  # seconds: a queue of Bull may become one of BullMQ with the same name
+_NEVER: Final = -2  # before any search
 _REFUSED: Final = 1000  # candidates that are named as unreadable
 
 
@@ -30,9 +32,13 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
+    """`search`, `keyed`, `worked`: in which search it was last proposed, as a key of it was found, and as a
+    connection has the name of its worker."""
+
     failed: Failed
-    candidate: Candidate
     search: int
+    keyed: int
+    worked: int
 
 
 class Registry:
@@ -47,10 +53,12 @@ class Registry:
         prefixes: Sequence[str],
         selected: Sequence[str],
         watches: Callable[[QueueId], bool] = lambda _: True,
+        room: Room | None = None,
     ) -> None:
         self._prefixes = frozenset(prefixes)
         self._selected = selected
         self._watches = watches
+        self._room = room or Room()
         self.queues: dict[QueueId, Library] = {}
         self._verified_at: dict[QueueId, float] = {}
         self._by_base: dict[str, QueueId] = {}
@@ -95,6 +103,8 @@ class Registry:
             if at - self._verified_at[known] < _VERIFY_AGAIN:
                 return True
             queue = known
+        elif self._room.stays_out(queue):
+            return True
         before = self._pending.get(key)
         if before is not None:
             has_key, has_meta = has_key or before.has_key, has_meta or before.has_meta
@@ -126,7 +136,7 @@ class Registry:
         """The classification on a candidate. A node that did not answer is asked again in the next round."""
         queue = candidate.queue
         if isinstance(answer, Failed):
-            if not _is_denied(answer):
+            if not _is_denied(answer) and len(self._later) < self._room.most:
                 self._later.append(candidate)
             # Keys that a search found, in a slot that no node has now, are unread too.
             if answer.kind in {"refused", "unreachable"} and queue not in self.queues:
@@ -139,6 +149,11 @@ class Registry:
                 self._passed_over.add(queue, answer, at, has_meta=candidate.has_meta)
             return
         self._passed_over.forget(queue)
+        if queue not in self.queues:
+            if (reason := self._room.refusal(queue)) is not None:
+                self._room.leave_out(queue, reason)
+                return
+            self._room.take(queue)
         self.changes += self.queues.get(queue) != answer
         self.queues[queue] = answer
         self._verified_at[queue] = at
@@ -163,28 +178,35 @@ class Registry:
         """These have no keys and no workers any more."""
         for queue in queues:
             del self.queues[queue], self._verified_at[queue], self._by_base[base(queue)]
+            self._room.give_back(queue)
             self.changes += 1
 
     def begin_search(self) -> None:
         self.search += 1
+        self._room.begin_search()
 
     def end_search(self) -> None:
-        """What was refused before and was not found again is gone."""
+        """What was refused or left out before and was not found again is gone."""
+        self._room.end_search()
         self._refused = {
             queue: refusal for queue, refusal in self._refused.items() if refusal.search >= self.search
         }
 
-    def unread(self, named: Collection[QueueId]) -> dict[QueueId, Failed]:
+    def unread(self, named: Collection[QueueId], *, keyed: bool = False) -> dict[QueueId, Failed]:
         """Refused candidates that count as queues: under a prefix of the settings, named in them or by a
         worker's connection, those that an ACL does not hide (Redis is loading, its cluster is down), and all
-        of them where no queue can be read."""
+        of them where no queue can be read.
+
+        `keyed`: keys are searched, so that a connection's name counts only where a key was found as well.
+        """
+        recent = self.search - 1
         return {
             queue: refusal.failed
             for queue, refusal in self._refused.items()
             if not self.queues
             or queue.prefix in self._prefixes
             or queue in named
-            or refusal.candidate.worker
+            or (refusal.worked >= recent and (not keyed or refusal.keyed >= recent))
             or not _is_denied(refusal.failed)
         }
 
@@ -195,11 +217,21 @@ class Registry:
     def passed_over(self) -> Mapping[QueueId, str]:
         return self._passed_over.shown()
 
+    def left_out(self) -> Mapping[LeftOutReason, LeftOut]:
+        """The queues for which there is no room, by the reason."""
+        return self._room.left_out()
+
     def _refuse(self, candidate: Candidate, failed: Failed, at: float) -> None:
         queue = candidate.queue
         looks_like_one = candidate.has_meta or candidate.worker or queue.prefix in self._prefixes
         if looks_like_one and (queue in self._refused or len(self._refused) < _REFUSED):
-            self._refused[queue] = _Refusal(failed, candidate, self.search)
+            before, search = self._refused.get(queue), self.search
+            self._refused[queue] = _Refusal(
+                failed,
+                search,
+                search if candidate.has_key else before.keyed if before else _NEVER,
+                search if candidate.worker else before.worked if before else _NEVER,
+            )
             self._passed_over.forget(queue)
         elif candidate.has_key:
             self._passed_over.add(queue, NotAQueue(failed.message), at, has_meta=False)
@@ -207,6 +239,8 @@ class Registry:
 
     def _rename(self, known: QueueId, queue: QueueId) -> None:
         self.changes += 1
+        self._room.give_back(known)
+        self._room.take(queue)
         self.queues[queue] = self.queues.pop(known)
         self._verified_at[queue] = self._verified_at.pop(known)
         self._by_base[base(queue)] = queue

@@ -25,6 +25,9 @@ from service.clock import Deadline, monotonic
 from service.outcome import Failed
 
 _POOL: Final = "discover"
+_UNTRACED_SECONDS: Final = 90.0
+"""For so long a queue stays without any key while connections have the name of its workers: `stalled-check`
+is gone for half a minute now and then. A name alone does not make a queue, nor keeps it."""
 _LATE: Final = Failed("timeout", "its node did not answer before")
 
 
@@ -53,6 +56,7 @@ class QueueRounds:
         self._commands: dict[tuple[object, ...], QueueCommands] = {}
         self._own_published = 0
         self._silent: set[str] = set()  # nodes that did not answer in time: once in a round is enough
+        self._untraced: dict[QueueId, float] = {}  # since when queues with named workers have no key
         self.refused: str | None = None
 
     @property
@@ -112,7 +116,7 @@ class QueueRounds:
         named = self._census.workers_named
         # A worker's name is enough, but it may have another meaning that counts: then its keys decide.
         doubtful = [each.queue for each in candidates if each.worker and not named(each.queue)]
-        self._remove(self._confirmation.without_keys(doubtful, slot_map, deadline))
+        self._remove(list(self._confirmation.without_keys(doubtful, slot_map, deadline)))
         self._read(queues, slot_map, deadline, together=len(queues))
 
     def _with_named(self, slot_map: SlotMap) -> Mapping[QueueId, object]:
@@ -130,10 +134,26 @@ class QueueRounds:
         if not part.confirmed:
             return
         known, named = self._registry.queues, self._census.workers_named
-        without_keys = self._confirmation.gone(part.number, part.confirmed, self._silent, slot_map, deadline)
-        self._remove([queue for queue in without_keys if queue in known and not named(queue)])
+        gone = self._confirmation.gone(part.number, part.confirmed, self._silent, slot_map, deadline)
+        if gone or self._untraced:
+            at = monotonic()
+            traced = set(part.confirmed).difference(queue for queue, left in gone.items() if not left)
+            self._untraced = {queue: since for queue, since in self._untraced.items() if queue not in traced}
+            self._remove(
+                [
+                    queue
+                    for queue, left in gone.items()
+                    if queue in known
+                    and not (named(queue) and (left or self._untraced_seconds(queue, at) < _UNTRACED_SECONDS))
+                ]
+            )
+
+    def _untraced_seconds(self, queue: QueueId, at: float) -> float:
+        return at - self._untraced.setdefault(queue, at)
 
     def _remove(self, queues: Collection[QueueId]) -> None:
+        for queue in queues:
+            self._untraced.pop(queue, None)
         self._registry.remove(queues)
         self._own.forget(queues)
         self._census.forget(queues)

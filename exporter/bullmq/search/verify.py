@@ -64,11 +64,13 @@ class Verifier:
                 answers[queue] = reply
             elif _denies_keys(reply[0]):
                 answers[queue] = Failed("refused", str(reply[0]))
+            elif reply[0] == 0:
+                answers[queue] = replace(NO_KEYS, held=0)
             elif isinstance(reply[0], int) and not asked[queue].worker:
                 # Of thousands of other keys called `id`, this is all that is read.
                 before = asked[queue].before
-                if reply[0] <= 1:
-                    answers[queue] = replace(_NO_MORE if reply[0] else NO_KEYS, held=reply[0])
+                if reply[0] == 1:
+                    answers[queue] = replace(_NO_MORE, held=1)
                 elif before is not None and before.held == reply[0]:
                     answers[queue] = before
         rest = [queue for queue in asked if queue not in answers]

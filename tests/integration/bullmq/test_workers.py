@@ -199,6 +199,7 @@ def sent(server: RedisServer) -> int:
     return int(server.facts("info", "stats")["total_net_output_bytes"])
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("count", "length", "read"), [(4000, 10, True), (4000, 2500, False)])
 def test_a_client_list_that_would_be_long_is_not_asked_for(
     count: int,

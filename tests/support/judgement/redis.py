@@ -198,6 +198,9 @@ def _rights(*rules: str) -> Callable[[Servers], object]:
     return lambda servers: servers.node.cli("acl", "setuser", "reader", *rules)
 
 
+_REMOVE_POST: Final = "return redis.call('del', unpack(redis.call('keys', 'bull:post:*')))"
+
+
 def _of_another_prefix(servers: Servers) -> None:
     other = BullMQ(url=servers.node.url, prefix="shop")
     servers.undo.enter_context(other).add("mail")
@@ -368,6 +371,14 @@ _ALONE: Final = (
         _rights("~*"),
         servers=_reading,
         prepare=_both(_reader, _rights("resetkeys", "~bull:*")),
+    ),
+    Cause(
+        "more queues than are watched",
+        "queues_left_out",
+        lambda servers: servers.jobs.add("post"),
+        lambda servers: servers.node.cli("eval", _REMOVE_POST, 0),
+        prepare=_add_job,
+        settings={"bullmq": {"max_queues": 1}},
     ),
     Cause(
         "a replica with a slow link",

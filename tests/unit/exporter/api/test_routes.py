@@ -117,6 +117,7 @@ def test_without_a_configured_key_the_api_is_closed_and_names_the_setting(export
         ({"action": "start_monitoring", "intervalMinutes": "5"}, "intervalMinutes: "),
         ({"action": "start_monitoring", "intervalMinutes": True}, "intervalMinutes: "),
         ({"action": "start_monitoring", "intervalMinutes": 1e99}, "intervalMinutes: "),
+        ({"action": "start_monitoring", "intervalMinutes": 1e-300}, "intervalMinutes: "),
         ({"action": "start_monitoring", "interval": 5}, "interval: "),
         ({"action": "manual_scale", "queueName": "x", "targetWorkers": 3}, "SCALER_URL is not set"),
     ],
@@ -130,6 +131,16 @@ def test_an_invalid_command_is_refused(
     assert message in answer["error"]
     assert len(answer["error"]) < 1000
     assert exporter.switch.state.origin == "settings", "nothing was changed"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("minutes", [1e-300, 5e-324, 0.01, 1441, 1e300, -5])
+def test_an_interval_is_from_a_second_to_a_day(
+    client: Client, exporter: FakeExporter, minutes: float
+) -> None:
+    status, answer = post(client, {"action": "start_monitoring", "intervalMinutes": minutes})
+    assert (status, "intervalMinutes: " in answer["error"]) == (400, True)
+    assert exporter.switch.state.interval_minutes == 5.0
 
 
 def test_a_body_that_is_too_large(client: Client) -> None:

@@ -21,7 +21,6 @@ def has(*keys: str, **other: str) -> dict[str, str]:
         (Evidence(has("meta"), "bullmq:6.7.0", worker=True), "bullmq"),
         (Evidence(has("events", "id"), event=True), "bullmq"),  # its meta is gone
         (Evidence(has("wait", "id", "prioritized"), job=True), "bullmq"),
-        (Evidence({}, worker=True), "bullmq"),
         (Evidence(has("stalled-check"), worker=True), "bullmq"),
         (Evidence(has("id", "wait"), job=True), "bull"),
         (Evidence(has("id", "completed", "stalled-check"), job=True), "bull"),
@@ -39,6 +38,7 @@ def test_queues(evidence: Evidence, library: str) -> None:
     [
         (Evidence(has("meta"), max_len_events="10000"), "it has a meta key and nothing else"),
         (Evidence({}), "it has no keys"),
+        (Evidence({}, worker=True), "it has no keys"),
         (Evidence(has("meta", "id"), "3"), "it has nothing that only BullMQ or Bull writes"),
         (
             Evidence(has("meta", "id", active="set"), "3"),

@@ -193,11 +193,91 @@ def test_patterns_choose_among_what_is_found(cache: Keys, connect: DeploymentOf)
 
 def test_workers_make_a_queue_known_and_are_counted(cache: Keys, connect: DeploymentOf) -> None:
     cache.clients = [NODE, f"{NODE}:w:anna", "bull:pyq", "bull:pyq", f"{NODE}:qe", ""]
+    cache.exist = {"bull:mail:stalled-check", "bull:pyq:stalled-check"}  # all that idle workers write
     queues = discovery(connect, scan=False)
     assert look(queues) == ["mail", "pyq"]
     assert queues.known().workers == {QueueId("bull", "mail"): 2, QueueId("bull", "pyq"): 1}
     cache.clients = []
     assert look(queues) == []
+
+
+def test_the_name_of_a_connection_alone_makes_no_queue(cache: Keys, connect: DeploymentOf) -> None:
+    cache.clients = [NODE, "bull:pyq", "bull:pyq"]
+    assert look(discovery(connect)) == []
+    assert look(discovery(connect, prefixes=["bull"])) == []
+    assert look(discovery(connect, scan=False)) == []
+
+
+def test_a_queue_of_nothing_but_workers_stays_between_two_of_their_keys(
+    cache: Keys, connect: DeploymentOf, clock: Clock
+) -> None:
+    """A single worker may leave an interval of `stalled-check` out."""
+    cache.clients = [NODE]
+    cache.exist = {"bull:mail:stalled-check"}
+    queues = discovery(connect)
+    assert look(queues) == ["mail"]
+    for _ in range(3):
+        cache.exist.clear()
+        for _ in range(3):
+            clock.now += 20
+            assert look(queues) == ["mail"]
+        cache.exist = {"bull:mail:stalled-check"}
+        clock.now += 20
+        assert look(queues) == ["mail"]
+    cache.exist.clear()
+    for _ in range(6):
+        clock.now += 20
+        look(queues)
+    assert names(queues) == [], "a name keeps no queue either"
+
+
+def test_more_queues_than_are_watched_are_counted_and_make_way(cache: Keys, connect: DeploymentOf) -> None:
+    cache.hold("a", "b", "c", "d")
+    queues = discovery(connect, max_queues=3)
+    watched = look(queues)
+    assert len(watched) == 3
+    left = queues.known().search.not_watched
+    assert (left.number, left.more, {queue.name for queue in left.first}) == (
+        1,
+        False,
+        {*"abcd"} - {*watched},
+    )
+    assert look(queues) == watched, "those that were found first"
+    gone = watched[0]
+    cache.exist = {key for key in cache.exist if f":{gone}:" not in key}
+    look(queues)
+    assert look(queues) == sorted({*"abcd"} - {gone})
+    assert queues.known().search.not_watched.number == 0
+
+
+def test_a_queue_of_the_settings_has_its_place_whenever_it_comes(cache: Keys, connect: DeploymentOf) -> None:
+    cache.hold(*(f"customer-{number}" for number in range(5)))
+    queues = discovery(connect, queues=["mail", "customer-*"], max_queues=3)
+    assert len([name for name in look(queues) if name != "mail"]) == 2
+    cache.hold("mail")
+    assert "mail" in look(queues)
+    assert queues.known().search.missing == ()
+    assert queues.known().search.not_watched.number == 3
+
+
+def test_a_queue_with_a_long_name_is_left_out(cache: Keys, connect: DeploymentOf) -> None:
+    fits, long = "a" * 507, "b" * 508  # bull:...
+    cache.hold("mail", fits, long, "é" * 254)
+    queues = discovery(connect)
+    assert look(queues) == [fits, "mail"]
+    left = queues.known().search.left_out["name_length"]
+    assert (left.number, max(len(queue.name) for queue in left.first)) == (2, 100)
+
+
+def test_a_queue_that_stays_out_is_not_read_again(cache: Keys, connect: DeploymentOf, world: World) -> None:
+    cache.hold("a", "b", "c", "d")
+    queues = discovery(connect, max_queues=2)
+    look(queues)
+    del world.commands[:]
+    look(queues)
+    verified = [command for _, command in world.commands if command[0] == "HMGET" and len(command) == 4]
+    assert verified == []
+    assert queues.known().search.not_watched.number == 2
 
 
 def test_client_list_refused_is_unknown_not_none(cache: Keys, connect: DeploymentOf) -> None:

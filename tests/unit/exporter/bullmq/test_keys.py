@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 from fnmatch import fnmatchcase
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -141,6 +142,16 @@ def test_one_pattern_matches_the_keys_of_both_libraries(key: str) -> None:
 )
 def test_names_and_patterns(name: str, entries: tuple[str, ...], selected: bool) -> None:  # noqa: FBT001
     assert is_selected(QueueId("bull", name), entries) is selected
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 40 + "b", "a*" * 60 + "b", "*" * 200 + "b", "[a-z]*" * 40 + "0", "?*" * 50 + "b"]
+)
+def test_no_pattern_takes_long_on_a_long_name(pattern: str) -> None:
+    started = process_time()
+    assert not is_selected(QueueId("bull", "a" * 4096), [pattern])
+    assert process_time() - started < 2.0, "else each name of a search would hold it up"
 
 
 def test_what_is_a_pattern() -> None:

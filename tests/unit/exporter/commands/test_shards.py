@@ -13,9 +13,9 @@ from exporter.commands.shards import NotShardsError, merge_shards
 from exporter.conditions.finding import Affected
 from exporter.config.shard import QueueShard
 from exporter.health import of_issues
-from exporter.snapshot.queues import BullMQState
+from exporter.snapshot.queues import BullMQState, LeftOut, LeftOutReason, Search
 from exporter.snapshot.whole import Snapshot
-from exporter.summaries import shard_line
+from exporter.summaries import queues_line, search_lines, shard_line
 from exporter.views import About, View, status_view
 from service.catalogs import ENGLISH
 from service.outcome import Failed, Ok
@@ -117,3 +117,18 @@ def test_a_shard_that_is_switched_off_is_missing() -> None:
 def test_what_is_no_division(views: list[View], why: str) -> None:
     with pytest.raises(NotShardsError, match=f"^{why}$"):
         merge_shards({f"http://{number}": view for number, view in enumerate(views)}, {})
+
+
+def test_what_no_shard_has_room_for_is_added_up() -> None:
+    def crowded(number: int, count: int, *, more: bool = False) -> View:
+        left: dict[LeftOutReason, LeftOut] = {"max_queues": LeftOut(count, more, (queue("x").id,))}
+        part, state = shard(number, "a"), BullMQState((), search=Search(left_out=left, most=10))
+        snapshot = Snapshot(1.0, bullmq=Ok(state))
+        view = status_view(Assessment(snapshot, of_issues([])), About("1.2.3", monitoring=True))
+        return {**part, "queues": {**part["queues"], "search": view["queues"]["search"]}}
+
+    view = merged(crowded(1, 5), crowded(2, 7, more=True), shard(3, "f"))
+    [left] = view["queues"]["search"]["left_out"]
+    assert (left["reason"], left["count"], left["at_least"]) == ("max_queues", 12, True)
+    assert "12 not watched" in queues_line(view["queues"], ENGLISH)
+    assert search_lines(view["queues"], ENGLISH)[0].startswith("12 queues are not watched, as there are more")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
+from pydantic import ValidationError
 
 from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment
 from exporter.config.notices import exporter_notices
@@ -8,6 +11,7 @@ from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
 from exporter.redis.deployment import Deployment
 from service.config.load import ConfigError, Loaded, leaf_type
+from tests.support.waits import text_with, waits_of
 
 NO_NODE = "needs REDIS_CLUSTER_HOST_1 and REDIS_CLUSTER_PORT_1, or REDIS_URL of any node"
 
@@ -140,12 +144,36 @@ def test_cluster_nodes(environ: dict[str, str], cluster: tuple[str, ...]) -> Non
         ),
         (
             {"MONITORING_INTERVAL_MINUTES": "0"},
-            "MONITORING_INTERVAL_MINUTES=0 (environment): should be greater than 0",
+            "MONITORING_INTERVAL_MINUTES=0 (environment): should be greater than or equal to 0.02",
         ),
     ],
 )
 def test_variables_that_cannot_be_used(environ: dict[str, str], line: str) -> None:
     assert complaint(**environ) == line
+
+
+def test_queues_of_the_settings_have_to_have_their_places() -> None:
+    names = "[" + ", ".join(f"q{number}" for number in range(11)) + "]"
+    line = complaint(f"bullmq:\n  max_queues: 10\n  queues: {names}")
+    assert line == (
+        "bullmq.max_queues=10 (oxherd.yaml, line 2): is below the number of bullmq.queues, which is 11"
+    )
+    assert loaded(f"shard: 1/2\nbullmq:\n  max_queues: 10\n  queues: {names}").model.bullmq.max_queues == 10
+    assert "should have at most 512 bytes" in complaint(f"bullmq:\n  queues: [{'x' * 513}]")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("path", list(waits_of(ExporterSettings)), ids=".".join)
+@pytest.mark.parametrize("value", [1e-300, 1e300, inf])
+def test_what_is_waited_for_has_a_bound_from_below_and_above(path: tuple[str, ...], value: float) -> None:
+    """A thread that waits for nothing takes a core, and one that waits for 1e300 s fails."""
+    with pytest.raises(ValidationError, match=path[-1]):
+        ExporterSettings.model_validate(text_with(path, value))
+
+
+def test_the_settings_that_are_waited_for_are_found() -> None:
+    paths = {".".join(path) for path in waits_of(ExporterSettings)}
+    assert {"monitoring.interval_minutes", "probes.interval_seconds", "redis.timeout_seconds"} <= paths
 
 
 def test_settings_of_file_and_environment_that_exclude_each_other() -> None:

@@ -5,7 +5,17 @@ import pytest
 from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES, scheduler_label
-from exporter.snapshot.queues import BullMQState, JobCounts, OwnCounts, QueueId, QueueState, Rates
+from exporter.snapshot.queues import (
+    BullMQState,
+    JobCounts,
+    LeftOut,
+    LeftOutReason,
+    OwnCounts,
+    QueueId,
+    QueueState,
+    Rates,
+    Search,
+)
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
@@ -46,14 +56,24 @@ def test_unreadable_is_down_and_nothing_else() -> None:
 
 
 def test_before_the_first_search_has_ended_how_many_queues_there_are_is_unknown() -> None:
-    assert "bullmq_queues" not in series(BullMQState((), discovered=False))
-    assert series(BullMQState(())) == {"bullmq_up": {(): 1}, "bullmq_queues": {(): 0}}
+    assert not {"bullmq_queues", "bullmq_queues_left_out"} & set(series(BullMQState((), discovered=False)))
+    assert series(BullMQState(())) == {
+        "bullmq_up": {(): 1},
+        "bullmq_queues": {(): 0},
+        "bullmq_queues_left_out": {("max_queues",): 0, ("name_length",): 0},
+    }
+
+
+def test_queues_that_are_left_out_are_counted_by_the_reason() -> None:
+    left_out: dict[LeftOutReason, LeftOut] = {"max_queues": LeftOut(38_000, first=(MAIL,))}
+    values = series(BullMQState((), search=Search(left_out=left_out)))
+    assert values["bullmq_queues_left_out"] == {("max_queues",): 38_000, ("name_length",): 0}
 
 
 def test_a_queue_that_could_not_be_read_has_no_series() -> None:
     values = series(BullMQState((EMPTY,), {QueueId("bull", "lost"): Failed("refused", "WRONGTYPE")}))
     assert (values["bullmq_up"], values["bullmq_queues"]) == ({(): 0}, {(): 2})
-    assert {labels[:2] for family in values.values() for labels in family if labels} == {MAIL}
+    assert {labels[:2] for family in values.values() for labels in family if len(labels) > 1} == {MAIL}
 
 
 def test_failures_of_the_last_hour_are_those_of_the_set_or_of_the_stream() -> None:

@@ -57,7 +57,7 @@ def test_a_user_in_a_url_is_refused_and_not_repeated(user: str) -> None:
     ("given", "why"),
     [
         ({"urls": []}, "at least 1 item"),
-        ({"timeout_seconds": 0}, "greater than 0"),
+        ({"timeout_seconds": 0}, "greater than or equal to 0.01"),
         ({"username": "me"}, "have to be set together"),
         ({"password": SECRET}, "have to be set together"),
         (

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
+from pydantic import ValidationError
 
 from scaler.config.environment import scaler_environment, scaler_notices
 from scaler.config.policy_layers import checked_policy, origins, resolve
 from scaler.config.settings import PolicySettings, ScalerSettings, matching, slo_of
 from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError
+from tests.support.waits import text_with, waits_of
 
 MAIL = """
 targets:
@@ -186,6 +190,27 @@ def test_a_changed_policy_has_to_follow_the_same_rules() -> None:
     ):
         with pytest.raises(ValueError, match=why):
             checked_policy(settings, mailer, changed)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("path", list(waits_of(ScalerSettings)), ids=".".join)
+@pytest.mark.parametrize("value", [-1.0, 1e300, inf])
+def test_what_is_waited_for_has_a_bound(path: tuple[str, ...], value: float) -> None:
+    with pytest.raises(ValidationError, match=path[-1]):
+        ScalerSettings.model_validate(text_with(path, value))
+
+
+@pytest.mark.fault
+def test_a_number_of_workers_is_bounded_wherever_it_is_set() -> None:
+    settings = load(MAIL)
+    [mailer] = settings.targets
+    for key in ("min_workers", "max_workers", "fallback_workers"):
+        assert f"{key}=1000000000" in refused(f"defaults: {{{key}: 1000000000}}\n{MAIL}")
+        with pytest.raises(ValueError, match=f"{key}: Input should be less than or equal to 100000"):
+            checked_policy(settings, mailer, {key: 10**9})
+        with pytest.raises(ValueError, match=f"{key}: this machine can run 500 workers at most"):
+            checked_policy(settings, mailer, {"max_workers": 500, key: 501}, most=500)
+    assert checked_policy(settings, mailer, {"max_workers": 500}, most=500).max_workers == 500
 
 
 def test_unknown_variables_are_reported() -> None:

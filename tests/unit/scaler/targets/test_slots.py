@@ -46,6 +46,33 @@ def test_a_crash_loop_lasts_until_the_worker_is_steady() -> None:
     assert slots.crashing(120.0) == 0
 
 
+@pytest.mark.fault
+def test_many_workers_are_requested_in_no_more_steps_than_there_are_workers() -> None:
+    class Counted(dict[int, Slot]):
+        looked = 0
+
+        def __contains__(self, key: object) -> bool:
+            Counted.looked += 1
+            return super().__contains__(key)
+
+    slots = WorkerSlots(2.0, pause)
+    slots._slots = Counted()
+    slots.resize(10_000, 0.0, NOBODY)
+    assert (len(slots.numbers), max(slots.numbers)) == (10_000, 10_000)
+    assert Counted.looked <= 10_001
+
+
+def test_numbers_that_became_free_are_taken_first() -> None:
+    slots = grown(4)
+    slots.resize(2, 10.0, {1: False, 2: True, 3: False, 4: True})
+    for number in slots.leaving:
+        slots.mark_exited(number, 11.0)
+        slots.mark_reaped(number, 11.0)
+    assert slots.numbers == [2, 4]
+    slots.resize(5, 12.0, NOBODY)
+    assert sorted(slots.numbers) == [1, 2, 3, 4, 5]
+
+
 def test_requested_workers_are_due_until_there_is_a_process() -> None:
     slots = WorkerSlots(2.0, pause)
     assert (slots.requested, slots.due(0), slots.next_due(0)) == (0, [], None)
