@@ -44,6 +44,10 @@ test-faults: setup ## every fault and attack of docs/reliability.md, those that 
 test-manifests: setup ## checkov's checks of the manifests; installs it apart, 290 MB
 	scripts/check-manifests.sh .lab/checkov
 
+.PHONY: audit
+audit: ## known vulnerabilities of what the image installs, by pip-audit; exit code 3 where no source of them answers
+	@scripts/audit.sh .lab/pip-audit
+
 test-prometheus: setup ## the rules and routes on newer Prometheus and Alertmanager than Debian 12's
 	@set -e; for programs in $$(scripts/other-prometheus.sh .lab/prometheus); do \
 	  $$programs/prometheus --version 2>&1 | head -n 1; \

@@ -61,8 +61,10 @@ def start(
     elif check_config:
         from exporter.commands.doctor import show_watched
         from exporter.config.notices import exporter_notices
+        from exporter.configuration import exporter_exposures
 
-        show_notices(_PROGRAM, exporter_notices(loaded, os.environ))
+        notices = [*exporter_notices(loaded, os.environ), *exporter_exposures(loaded, os.environ)]
+        show_notices(_PROGRAM, notices)
         click.echo("the settings are valid")
         show_watched(loaded)
     else:
@@ -161,7 +163,7 @@ def _settings(
 def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
     from exporter.bullmq.streams.state_file import CheckpointFileError
     from exporter.config.notices import exporter_notices
-    from exporter.configuration import all_secrets, preflight_error
+    from exporter.configuration import all_secrets, exporter_exposures, preflight_error
     from exporter.redis.preflight import PreflightError
     from exporter.run import Exporter
     from service.config.load import ConfigError
@@ -170,7 +172,12 @@ def _run(loaded: Loaded[ExporterSettings]) -> NoReturn:
 
     settings = loaded.model
     try:
-        start_logging(loaded, all_secrets(settings), exporter_notices(loaded, os.environ))
+        start_logging(
+            loaded,
+            all_secrets(settings),
+            exporter_notices(loaded, os.environ),
+            exporter_exposures(loaded, os.environ),
+        )
         run(loaded, lambda web: Exporter(settings, web, GarbageCollection(YOUNG_OF_A_QUEUE)))
     except ConfigError as error:
         fail(_PROGRAM, str(error))

@@ -9,11 +9,12 @@ from exporter.address import parse_url
 from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
 from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
+from service.config.exposure import Exposure, named_secret_files
 from service.config.files import check_readable, read_secret
 from service.config.load import ConfigError, Given, Loaded, secret_names, secrets_of
 from service.config.sources import check_files, from_command_line, read_sources
 from service.outcome import UnreadableError
-from service.web.web_config import check_web_config
+from service.web.web_config import check_web_config, exposures
 
 _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
@@ -100,6 +101,22 @@ def _check_tls_files(loaded: Loaded[ExporterSettings]) -> None:
                 tls_context(part)
             except UnreadableError as error:
                 raise loaded.error(path, str(error).rpartition(": ")[2], files[path]) from None
+
+
+def exporter_exposures(loaded: Loaded[ExporterSettings], environ: Mapping[str, str]) -> list[Exposure]:
+    """The secrets that others may get to know."""
+    redis = loaded.model.redis
+    files = {
+        **named_secret_files(loaded, environ, EXPORTER_VARIABLES),
+        "redis.url_file": redis.url_file,
+        "redis.password_file": redis.password_file,
+        "redis.sentinel_password_file": redis.sentinel_password_file,
+        loaded.name("redis.tls.key_file"): redis.tls.key_file,
+    }
+    for index, probe in enumerate(loaded.model.probes):
+        for header, file in probe.header_files.items():
+            files[f"probes[{index}].header_files.{header}"] = file
+    return exposures(loaded, files)
 
 
 def all_secrets(settings: ExporterSettings) -> set[str]:

@@ -15,6 +15,7 @@ PACKAGES: Final = {
     "node": "nodejs",
     "openssl": "openssl",
     "setpriv": "util-linux",
+    "systemd-analyze": "systemd",
     "chromium": "chromium",
 }
 

@@ -63,12 +63,13 @@ def start(
     if print_config:
         _print(loaded.model)
     elif check_config:
-        from scaler.config.conflicts import conflicting_settings
         from scaler.config.environment import scaler_notices
         from scaler.config.policy_keys import ignored_settings
+        from scaler.configuration import scaler_exposures, settings_conflicts
 
-        show_notices(_PROGRAM, [*scaler_notices(os.environ), *ignored_settings(loaded)])
-        for line in conflicting_settings(loaded.model):
+        exposed = scaler_exposures(loaded, os.environ)
+        show_notices(_PROGRAM, [*scaler_notices(os.environ), *ignored_settings(loaded), *exposed])
+        for line in settings_conflicts(loaded.model, os.environ):
             click.echo(f"{_PROGRAM}: {line}", err=True)
         count = len(loaded.model.targets)
         click.echo(f"the settings are valid: {count} target{'' if count == 1 else 's'}")
@@ -394,10 +395,9 @@ def _run(
     import logging
 
     from scaler.backends import BackendError
-    from scaler.config.conflicts import conflicting_settings
     from scaler.config.environment import scaler_notices
     from scaler.config.policy_keys import ignored_settings
-    from scaler.configuration import Reloader
+    from scaler.configuration import Reloader, scaler_exposures, settings_conflicts
     from scaler.run import Scaler
     from scaler.state.store import StoreError
     from service.config.load import ConfigError, secrets_of
@@ -407,8 +407,8 @@ def _run(
     settings = loaded.model
     try:
         notices = [*scaler_notices(os.environ), *ignored_settings(loaded)]
-        start_logging(loaded, secrets_of(settings), notices)
-        for line in conflicting_settings(settings):
+        start_logging(loaded, secrets_of(settings), notices, scaler_exposures(loaded, os.environ))
+        for line in settings_conflicts(settings, os.environ):
             logging.getLogger(__name__).warning("settings conflict", extra={"reason": line})
         _check_machine(loaded)
         if not settings.targets:

@@ -9,13 +9,15 @@ from typing import Final
 
 from scaler.config.conflicts import conflicting_settings
 from scaler.config.environment import SCALER_VARIABLES, scaler_environment
+from scaler.config.inherited import absent_variables
 from scaler.config.policy_keys import ignored_settings
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
+from service.config.exposure import Exposure, named_secret_files
 from service.config.load import ConfigError, Loaded, secret_names
 from service.config.reload import ContentWatch
 from service.config.sources import check_files, from_command_line, read_sources
-from service.web.web_config import check_web_config
+from service.web.web_config import check_web_config, exposures
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class Reloader:
             log.warning("these settings need a restart", extra={"settings": ", ".join(fixed)})
         for notice in ignored_settings(loaded) if changes else ():
             log.warning("setting ignored", extra={"variable": notice.variable, "reason": notice.reason})
-        for line in conflicting_settings(loaded.model) if changes else ():
+        for line in settings_conflicts(loaded.model, self._environ) if changes else ():
             log.warning("settings conflict", extra={"reason": line})
         if changes:
             log.info("settings changed", extra={"changed": ", ".join(changes)})
@@ -112,6 +114,25 @@ class Reloader:
 
     def _files(self) -> list[Path]:
         return [Path(self._loaded.file)] if self._loaded.file else []
+
+
+def scaler_exposures(loaded: Loaded[ScalerSettings], environ: Mapping[str, str]) -> list[Exposure]:
+    """The secrets that others may get to know."""
+    prometheus = loaded.model.prometheus
+    files = {
+        **named_secret_files(loaded, environ, SCALER_VARIABLES),
+        "prometheus.password_file": prometheus.password_file,
+        "prometheus.bearer_token_file": prometheus.bearer_token_file,
+        "prometheus.tls.key_file": prometheus.tls.key_file,
+        "kubernetes.kubeconfig": loaded.model.kubernetes.kubeconfig,
+        **{f"prometheus.header_files.{header}": file for header, file in prometheus.header_files.items()},
+    }
+    return exposures(loaded, files)
+
+
+def settings_conflicts(settings: ScalerSettings, environ: Mapping[str, str]) -> list[str]:
+    """A line for each promise that the settings cannot keep, by themselves or with this environment."""
+    return [*conflicting_settings(settings), *absent_variables(settings, environ)]
 
 
 def differences(old: ScalerSettings, new: ScalerSettings) -> list[str]:

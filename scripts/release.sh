@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the built wheel, writes it and its notes to dist/, makes an annotated tag. docs/releasing.md has the steps.
+# Tests the built wheel, writes it, its SBOM and its notes to dist/, makes an annotated tag. docs/releasing.md has the steps.
 # DRY_RUN=1 does everything except the tag. PYTHON names another interpreter for the venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,12 +45,15 @@ done
 say "testing the wheel without the source tree"
 PATH=$work/venv/bin:$PATH "$python" -m pytest -q tests/unit tests/rules tests/docs/test_docs.py tests/docs/test_demo_page.py \
   tests/dashboards/test_dashboards.py || fail "the tests fail with the wheel: nothing is tagged"
+sbom=$work/oxherd-$version.cdx.json
+"$python" -m tools.sbom "$version" "$(git -C "$OLDPWD" show -s --format=%cI "$commit")" >"$sbom" \
+  || fail "the list of parts cannot be made: nothing is tagged"
 cd "$OLDPWD"
 
 mkdir -p dist
-cp "$wheel" dist/
+cp "$wheel" "$sbom" dist/
 printf '%s\n' "$notes" >"dist/notes-$version.md"
-say "dist/$(basename "$wheel"), dist/notes-$version.md"
+say "dist/$(basename "$wheel"), dist/$(basename "$sbom"), dist/notes-$version.md"
 if [ "${DRY_RUN:-}" = 1 ]; then
   say "dry run: $tag is not created"
 else

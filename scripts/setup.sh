@@ -22,6 +22,7 @@ missing_packages() {
   have openssl || echo openssl
   have chromium || echo chromium
   have setpriv || echo util-linux
+  have systemd-analyze || echo systemd
   have "$python" && "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   have node && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' || echo nodejs
   have npm || echo npm

@@ -6,14 +6,14 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import select
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from types import FrameType
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NoReturn, Protocol
 
+from service.config.exposure import Exposure
 from service.config.load import Loaded
 from service.config.variables import Notice
 from service.logs import LogFileError, configure_by
@@ -21,6 +21,8 @@ from service.web.server import BindError
 from service.web.web_config import WebConfig, WebConfigError
 
 log = logging.getLogger(__name__)
+
+_PR_SET_DUMPABLE: Final = 4
 
 
 class Program(Protocol):
@@ -46,32 +48,52 @@ def serve(program: Program, on_started: Callable[[], None] = lambda: None) -> in
 
     Only from the main thread. SIGUSR1 prints the stacks of all threads. Raises what `start` raises.
     """
-    stopping = threading.Event()
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    with suppress(AttributeError, ValueError):  # no such signal, or standard error is not a file
-        faulthandler.register(signal.SIGUSR1)
-    program.start()
-    on_started()
-    log.info("listening", extra={"address": program.address})
-    code = 0
-    while not stopping.wait(1.0):
-        if not program.serving:
-            log.error("http server ended")
-            code = 1
-            break
+    received: list[int] = []
+    with _woken_by_signals() as woken:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: received.append(number))
+        with suppress(AttributeError, ValueError):  # no such signal, or standard error is not a file
+            faulthandler.register(signal.SIGUSR1)
+        program.start()
+        on_started()
+        log.info("listening", extra={"address": program.address})
+        code = 0
+        while not received:
+            select.select([woken], [], [], 1.0)
+            if not received and not program.serving:
+                log.error("http server ended")
+                code = 1
+                break
+    if received:
+        log.info("stopping", extra={"signal": signal.Signals(received[0]).name})
     program.stop()
     log.info("stopped")
     return code
 
 
-def start_logging(loaded: Loaded[Any], secrets: Iterable[str], notices: Iterable[Notice]) -> None:
-    """By the settings; then a warning for each variable that has no effect.
+@contextmanager
+def _woken_by_signals() -> Iterator[int]:
+    """A descriptor that can be read once a signal has come. A handler itself may neither log nor set an
+    event: it interrupts whatever the main thread does, which may hold their locks."""
+    reader, writer = os.pipe()
+    for end in (reader, writer):
+        os.set_blocking(end, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def start_logging(
+    loaded: Loaded[Any],
+    secrets: Iterable[str],
+    notices: Iterable[Notice],
+    exposures: Iterable[Exposure] = (),
+) -> None:
+    """By the settings; then a warning for each variable that has no effect, and for each exposed secret.
 
     Raises ConfigError for a log file that cannot be written to.
     """
@@ -85,6 +107,8 @@ def start_logging(loaded: Loaded[Any], secrets: Iterable[str], notices: Iterable
         else:
             meant = {"meant": notice.meant} if notice.meant else {}
             log.warning("no such setting", extra={"variable": notice.variable, **meant})
+    for exposure in exposures:
+        log.warning(exposure.event, extra={"setting": exposure.setting, **exposure.facts})
 
 
 def run(
@@ -95,6 +119,7 @@ def run(
     """Make the program, serve until a signal, and exit. Raises ConfigError, and what making and starting
     raise."""
     settings = loaded.model
+    _close_memory()
     try:
         web = WebConfig(settings.web_config_file) if settings.web_config_file else None
         code = serve(make_program(web), on_started)
@@ -105,3 +130,12 @@ def run(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a thread that hangs in the kernel must not keep a stopped process
+
+
+def _close_memory() -> None:
+    """Linux: no other process of the same user reads our environment and memory, which hold secrets."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

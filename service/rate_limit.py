@@ -1,4 +1,4 @@
-"""Rate limit of outgoing requests, as a token bucket: 1,000 changes do not flood an API server."""
+"""A rate limit as a token bucket: 1,000 changes do not flood an API server, nor a loud worker the log."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ class TokenBucket:
         self._at = monotonic()
         self._never = threading.Event()
 
-    def take(self) -> bool:
-        """Take a token if there is one now."""
+    def take(self, tokens: float = 1) -> bool:
+        """Take so many tokens if they are there now."""
         with self._lock:
             self._refill()
-            if self._tokens < 1:
+            if self._tokens < tokens:
                 return False
-            self._tokens -= 1
+            self._tokens -= tokens
             return True
+
+    def available(self) -> float:
+        """How many tokens could be taken now."""
+        with self._lock:
+            self._refill()
+            return self._tokens
 
     def wait(self, deadline: Deadline) -> bool:
         """Take a token, waiting for it; False at once if it would come after the deadline."""

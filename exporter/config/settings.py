@@ -395,7 +395,8 @@ class ProbeSettings(Model):
         default_factory=dict, description="header -> file with its value, for secrets"
     )
     follow_redirects: Literal["no", "same_host", "any"] = Field(
-        "same_host", description="which redirects are followed; secrets are not sent to another host"
+        "same_host",
+        description="which redirects are followed; headers are not sent to another host, port or scheme",
     )
     ca_file: str | None = Field(
         None, description="CA bundle for the endpoint's certificate; the system's if absent"

@@ -65,11 +65,11 @@ def _request(settings: ProbeSettings, deadline: Deadline) -> ProbeResult:
 
 def may_have_headers(before: SplitResult, after: SplitResult) -> bool:
     """Whether a redirect keeps the headers: to the same scheme, host and port, or from http to https of the
-    host."""
+    host, each on its usual port: on another port is another service."""
     if before.hostname != after.hostname:
         return False
-    secured = (before.scheme, after.scheme) == ("http", "https")
-    return secured or (before.scheme, _port(before)) == (after.scheme, _port(after))
+    ways = (before.scheme, _port(before)), (after.scheme, _port(after))
+    return ways[0] == ways[1] or ways == (("http", 80), ("https", 443))
 
 
 def _port(parts: SplitResult) -> int:

@@ -108,7 +108,12 @@ class ProcessSettings(Model):
     command: tuple[str, ...] = Field(min_length=1, description="program and arguments; there is no shell")
     directory: str | None = Field(None, description="working directory; the scaler's own if absent")
     environment: dict[str, str] = Field(
-        default_factory=dict, repr=False, description="variables added to the scaler's own; never shown"
+        default_factory=dict, repr=False, description="variables of the workers; never shown"
+    )
+    environment_from: tuple[str, ...] = Field(
+        (),
+        description="further variables of the scaler that the workers get, by name or glob pattern, such as "
+        "REDIS_URL or APP_*; its API keys and the secrets of Prometheus are never among them",
     )
     user: str | None = Field(None, description="user to run as, if the scaler may switch users")
     grace_seconds: float = Field(

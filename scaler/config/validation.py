@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from scaler.config.environment import MINUTES
 from scaler.config.globs import globs_overlap
+from scaler.config.inherited import variable_problem
 from scaler.config.policy_keys import with_our_names
 from scaler.config.policy_layers import origins, resolve
 from scaler.config.prometheus import MOST_QUERIES
@@ -101,6 +102,9 @@ def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSett
             "processes and kubernetes in one scaler: processes end with it, pods outlive it; run two scalers"
         )
         raise loaded.error(f"{path}.name", why, target.name)
+    for name in target.processes.environment_from if target.processes else ():
+        if problem := variable_problem(name):
+            raise loaded.error(f"{path}.processes.environment_from", problem, name)
     if target.kubernetes is None:
         return
     url = exporter_url_of(loaded.model)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from scaler.config.inherited import inherited
 from scaler.config.settings import ProcessSettings
 from scaler.model import NotApplied
 
@@ -36,13 +37,14 @@ def shim_command(settings: ProcessSettings) -> list[str]:
     return [*head, user, *settings.command]
 
 
-def environment(settings: ProcessSettings, name: str, inherited: Mapping[str, str]) -> dict[str, str]:
-    """A worker's environment: inherited, HOME and names of its user, from the settings, its own name."""
+def environment(settings: ProcessSettings, name: str, scaler: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker, and of its shim: what it inherits of the scaler's, HOME and names of its
+    user, what the settings say, its own name."""
     named: dict[str, str] = {}
     if settings.user is not None:
         home = pwd.getpwnam(settings.user).pw_dir
         named = {"HOME": home, "USER": settings.user, "LOGNAME": settings.user}
-    return {**inherited, **named, **settings.environment, WORKER_NAME: name}
+    return {**inherited(settings, scaler), **named, **settings.environment, WORKER_NAME: name}
 
 
 def _invalid_text(settings: ProcessSettings) -> NotApplied | None:

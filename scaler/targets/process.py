@@ -16,6 +16,7 @@ from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.command import environment, find_problem, shim_command
 from scaler.targets.machine import WorkerRoom, this_machine, worker_limit
+from scaler.targets.output import OutputLog, target_budget
 from scaler.targets.slots import CRASH_LOOP_FAILURES, WorkerSlots
 from scaler.targets.waiter import Waiter
 from scaler.targets.worker import WorkerProcess, status_text
@@ -31,7 +32,6 @@ _SHIM_MARGIN: Final = 2.0
 
 _MAX_WAIT: Final = 1.0
 _MAX_AGE: Final = 30.0
-_READS_PER_STEP: Final = 16
 _STARTS_PER_STEP: Final = 16  # between them workers that leave or exit are heard, and the end of the scaler
 _BUSY_SECONDS: Final = 2.0  # to read the busy workers: meanwhile no output is read, or other targets wait
 _ANSWER_SECONDS: Final = 10.0  # so long `scale` takes what `idle` has read, if it was nothing too
@@ -39,15 +39,15 @@ _ANSWER_SECONDS: Final = 10.0  # so long `scale` takes what `idle` has read, if 
 
 @dataclass(slots=True)
 class _RunningWorker:
-    """A worker's processes. `grace`: its seconds from SIGTERM to SIGKILL; `kill_at`: when its process group
-    is killed; `exited`: its exit was recorded; `output_closed`: it closed its output; `reaped`: its shim has
+    """A worker's processes. `output`: what it prints; `grace`: its seconds from SIGTERM to SIGKILL;
+    `kill_at`: when its process group is killed; `exited`: its exit was recorded; `reaped`: its shim has
     exited."""
 
     process: WorkerProcess
+    output: OutputLog
     grace: float
     kill_at: float | None = None
     exited: bool = False
-    output_closed: bool = False
     reaped: bool = False
 
 
@@ -85,6 +85,7 @@ class ProcessTarget:
         self._no_replacement = ProblemLog(log, "workers not replaced", None)
         self._all_reaped = threading.Event()
         self._workers: dict[int, _RunningWorker] = {}
+        self._output_budget = target_budget()
         self._waiter: Waiter[_Source] | None = None  # of thousands of targets most may have no worker
 
     def read(self, deadline: Deadline) -> Outcome[Workers]:
@@ -214,6 +215,7 @@ class ProcessTarget:
         self._replace(settings)
         for number in leaving:
             self._terminate(number)
+        self._resume_output(monotonic())
         for number, worker, handle in self._selector.wait(self._seconds_to_wait()):
             if self._workers.get(number) is worker:  # the event before may have removed it
                 handle(number, worker)
@@ -227,7 +229,8 @@ class ProcessTarget:
         with self._lock:
             start = self._slots.next_due(now)
         kills = [worker.kill_at - now for worker in self._workers.values() if worker.kill_at is not None]
-        return max(0.0, min([_MAX_WAIT, *kills, *([] if start is None else [start])]))
+        rests = [at - now for worker in self._workers.values() if (at := worker.output.resume_at) is not None]
+        return max(0.0, min([_MAX_WAIT, *kills, *rests, *([] if start is None else [start])]))
 
     def _replace(self, settings: ProcessSettings) -> None:
         """The next step of a replacement, if there is one: a worker that starts, or one that leaves."""
@@ -262,9 +265,10 @@ class ProcessTarget:
             self._record_exit(number, f"not started: {error}")
             self._record_reaped(number)
             return
-        worker = self._workers[number] = _RunningWorker(process, settings.grace_seconds)
+        output = OutputLog(name, process.output, self._output_budget)
+        worker = self._workers[number] = _RunningWorker(process, output, settings.grace_seconds)
         self._selector.register(process.control, (number, worker, self._receive))
-        self._selector.register(process.output, (number, worker, self._log_output))
+        self._selector.register(process.output, (number, worker, self._read_output))
 
     def _terminate(self, number: int) -> None:
         worker = self._workers.get(number)
@@ -309,26 +313,22 @@ class ProcessTarget:
                 self._remove(number, worker)
 
     def _remove(self, number: int, worker: _RunningWorker) -> None:
-        if not worker.output_closed:
-            self._log_output(number, worker)
-        if not worker.output_closed:
+        if worker.output.listening:
             self._selector.unregister(worker.process.output)
+        worker.output.end()
         os.close(worker.process.output)
         del self._workers[number]
         self._record_reaped(number)
 
-    def _log_output(self, number: int, worker: _RunningWorker) -> None:
-        """Log its output; a limited number of reads at a time, to leave time for other workers."""
-        for _ in range(_READS_PER_STEP):
-            lines, more = worker.process.read()
-            for line in lines:
-                log.info("worker output", extra={"worker": self._worker_name(number), "line": line})
-            if not more:
-                worker.output_closed = True
-                self._selector.unregister(worker.process.output)
-                return
-            if not lines:
-                return
+    def _read_output(self, _: int, worker: _RunningWorker) -> None:
+        worker.output.read()
+        if not worker.output.listening:
+            self._selector.unregister(worker.process.output)
+
+    def _resume_output(self, now: float) -> None:
+        for number, worker in self._workers.items():
+            if worker.output.resume(now):
+                self._selector.register(worker.process.output, (number, worker, self._read_output))
 
     def _record_exit(self, number: int, status: str) -> None:
         with self._lock:
@@ -404,4 +404,5 @@ def _read_busy(busy: BusyLookup, deadline: Deadline) -> Outcome[WorkerJobs]:
 
 def _started_with(settings: ProcessSettings) -> object:
     """The settings that a process has from its start to its end."""
-    return settings.command, settings.directory, settings.environment, settings.user
+    variables = settings.environment, settings.environment_from
+    return settings.command, settings.directory, variables, settings.user

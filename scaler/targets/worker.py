@@ -11,31 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-MAX_LINE_BYTES: Final = 8000
-"""A longer line is split into several."""
+from scaler.targets.lines import Lines
 
 _READ_BYTES: Final = 1 << 16
-
-
-class Lines:
-    """Splits a stream of bytes into lines of text."""
-
-    def __init__(self) -> None:
-        self._partial = b""
-
-    def feed(self, received: bytes) -> list[str]:
-        """The lines that are complete now."""
-        *complete, partial = (self._partial + received).split(b"\n")
-        while len(partial) >= MAX_LINE_BYTES:
-            complete.append(partial[:MAX_LINE_BYTES])
-            partial = partial[MAX_LINE_BYTES:]
-        self._partial = partial
-        return [_text(part) for line in complete for part in _parts(line)]
-
-    def end(self) -> list[str]:
-        """The last line, if it has no line feed."""
-        partial, self._partial = self._partial, b""
-        return [_text(partial)] if partial else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +52,6 @@ class WorkerProcess:
         self.control: Final = control
         self.output: Final = output
         self._messages = Lines()
-        self._lines = Lines()
         self.terminating = False
 
     def terminate(self) -> None:
@@ -98,14 +75,6 @@ class WorkerProcess:
             received = b""
         messages = (line.split() for line in self._messages.feed(received))
         return [ShimMessage(event, int(value)) for event, value in messages], bool(received)
-
-    def read(self) -> tuple[list[str], bool]:
-        """New lines of the worker's output, and whether there may be more."""
-        try:
-            received = os.read(self.output, _READ_BYTES)
-        except BlockingIOError:
-            return [], True
-        return (self._lines.feed(received), True) if received else (self._lines.end(), False)
 
     def reap(self) -> bool:
         """Reap a shim that closed its socket; whether its group has processes left: then it was killed."""
@@ -132,11 +101,3 @@ def status_text(status: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
-
-
-def _parts(line: bytes) -> list[bytes]:
-    return [line[start : start + MAX_LINE_BYTES] for start in range(0, len(line), MAX_LINE_BYTES)] or [line]
-
-
-def _text(line: bytes) -> str:
-    return line.removesuffix(b"\r").decode(errors="replace")

@@ -47,6 +47,18 @@ def file_stamp(path: str) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def mode_for_others(path: str) -> str | None:
+    """The mode of a file that every user of the machine can read, such as 0644; None if they cannot, or where
+    that cannot be told. A folder on the way that is closed to them protects it."""
+    try:
+        real = Path(path).resolve(strict=True)
+        mode = real.stat().st_mode
+        reached = all(folder.stat().st_mode & stat.S_IXOTH for folder in real.parents)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return f"{stat.S_IMODE(mode):04o}" if reached and mode & stat.S_IROTH else None
+
+
 def check_readable(path: str, setting: str, source: str) -> None:
     """Raises ConfigError unless the file can be opened for reading now."""
     try:

@@ -173,6 +173,33 @@ def secrets_of(model: BaseModel) -> Iterator[str]:
             yield from secrets_of(value)
 
 
+def secret_in_file(loaded: Loaded[Any]) -> str | None:
+    """The first setting of the file that is a secret, such as a password; None if there is none."""
+    for path in loaded.lines:
+        field = _field(type(loaded.model), path)
+        if field is None or (field.repr and not is_secret(field.annotation)):
+            continue
+        value = _value_at(loaded.model, path)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text and not (isinstance(text, str) and "://" in text and "@" not in text):  # a URL, no password
+            return dotted(path)
+    return None
+
+
+def _value_at(model: Any, path: Path) -> Any:
+    """What is at the path now; None where the environment has put something else there."""
+    value = model
+    for part in path:
+        if isinstance(value, BaseModel):
+            value = getattr(value, str(part), None)
+        else:
+            try:
+                value = value[part]
+            except (LookupError, TypeError):
+                return None
+    return value
+
+
 def leaf_type(model: type[BaseModel], path: str) -> Any:
     """The declared type of the setting at a dotted path. Raises KeyError for an unknown path."""
     kind: Any = model

@@ -11,16 +11,18 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import bcrypt
 import yaml
 from pydantic import Field, ValidationError
 
+from service.config.exposure import Exposure, readable_by_others, sent_without_tls
 from service.config.load import Loaded, M
 from service.config.model import Model
 from service.config.reload import ContentWatch
 from service.threads import Supervised
+from service.web.address import parse_listen
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,21 @@ def check_web_config(loaded: Loaded[M], path: str | None) -> None:
         raise loaded.error("web_config_file", str(error), path) from None
 
 
+def exposures(loaded: Loaded[Any], secret_files: Mapping[str, str | None]) -> list[Exposure]:
+    """The secrets of a valid configuration that others may get to know; `secret_files` by setting."""
+    path = loaded.model.web_config_file
+    try:
+        web = WebConfig(path) if path else None
+    except WebConfigError:  # it was valid a moment ago; the start tells
+        web = None
+    key_file = web.key_file if web else None
+    files = readable_by_others({**secret_files, "tls_server_config.key_file": key_file})
+    if key_file is not None:
+        return [*files]
+    host, _ = parse_listen(loaded.model.listen)
+    return [*files, *sent_without_tls(loaded, host, users=web is not None and web.has_users)]
+
+
 class WebConfig:
     """The file as last read. For any number of threads; a change is swapped in as a whole."""
 
@@ -93,6 +110,12 @@ class WebConfig:
         self._salt = secrets.token_bytes(32)
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
         self.task: Final = Supervised("web config", self._step, max_age=60.0)
+
+    @property
+    def key_file(self) -> str | None:
+        """The file of the TLS key; None without TLS."""
+        tls = self._file.tls_server_config
+        return str(self._beside(tls.key_file)) if tls else None
 
     @property
     def has_users(self) -> bool:

@@ -132,6 +132,7 @@ def test_a_body_over_the_limit_is_an_error_or_cut() -> None:
         assert len(get(url, limit=300_000).body) == 300_000
 
 
+@pytest.mark.fault
 def test_a_redirect_is_an_answer_and_the_key_goes_nowhere_else() -> None:
     with serving(sending(OK)) as (other, requests):
         raw = f"HTTP/1.1 302 Found\r\nLocation: {other}/\r\nContent-Length: 0\r\n\r\n".encode()

@@ -42,6 +42,7 @@ case "$*" in
   printf '#!/bin/sh\\necho oxherd 1.2.3\\n' >"$3/bin/monitor"
   cp "$3/bin/monitor" "$3/bin/scaling" && chmod +x "$3/bin/monitor" "$3/bin/scaling" ;;
 *" wheel "*) while [ "$1" != --wheel-dir ]; do shift; done; : >"$2/oxherd-1.2.3-py3-none-any.whl" ;;
+*"-m tools.sbom "*) echo "parts of $3 at $4" ;;
 *"-m pytest "*) ls >"$SEEN"; (cd "$REPOSITORY" && $MEANWHILE) && exit "$TESTS" ;;
 esac
 """
@@ -141,6 +142,8 @@ def test_a_release_has_the_wheel_the_notes_and_an_annotated_tag(repository: Path
     assert done.stdout.endswith(NOTES)
     assert (repository / "dist" / "notes-1.2.3.md").read_text() == NOTES
     assert (repository / "dist" / "oxherd-1.2.3-py3-none-any.whl").exists()
+    committed = git(repository, "show", "-s", "--format=%cI").strip()
+    assert (repository / "dist" / "oxherd-1.2.3.cdx.json").read_text() == f"parts of 1.2.3 at {committed}\n"
     assert git(repository, "cat-file", "-t", "v1.2.3") == "tag\n"
     assert git(repository, "tag", "--list", "--format=%(contents)", "v1.2.3").strip() == (
         f"Oxherd 1.2.3\n\n{NOTES}".strip()

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,15 +73,17 @@ def running(
     settings: Mapping[str, Any],
     key: str | None = FULL,
     port: int | None = None,
+    through: Sequence[str] = (),
 ) -> Iterator[Program]:
-    """`monitor start` or `scaling start`, until the block ends; without `port` on a free one."""
+    """`monitor start` or `scaling start`, until the block ends; without `port` on a free one. `through` is a
+    command that becomes it."""
     name = "exporter" if command == "monitor" else "scaler"
     config, log, port = folder / f"{name}.yml", folder / f"{name}.log", port or free_port()
     config.write_text(yaml.safe_dump(dict(settings)))
     arguments = ["start", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", name, *arguments],
+            [*through, sys.executable, "-m", name, *arguments],
             env=os.environ | dict(environ),
             stdout=out,
             stderr=subprocess.STDOUT,

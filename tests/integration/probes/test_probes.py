@@ -175,6 +175,7 @@ def test_certificates(secure: Endpoint, endpoint: Endpoint, certificates: Any) -
     assert failure(endpoint.url.replace("http:", "https:")).kind == "protocol"
 
 
+@pytest.mark.fault
 def test_a_secret_header_is_read_anew_and_goes_to_no_other_host(endpoint: Endpoint, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(f"Bearer {SECRET}\n")
@@ -195,6 +196,33 @@ def test_a_secret_header_is_read_anew_and_goes_to_no_other_host(endpoint: Endpoi
     assert endpoint.asked[2]["Authorization"] == "Bearer another"
     token.unlink()
     assert failure(settings.url, header_files={"Authorization": str(token)}).kind == "protocol"
+
+
+@pytest.mark.fault
+def test_a_secret_header_goes_to_no_other_port_and_not_from_https_to_http(
+    endpoint: Endpoint, secure: Endpoint, certificates: Any, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"Bearer {SECRET}")
+    other = Endpoint()
+    ways = [(endpoint, other, "same_host"), (secure, endpoint, "any"), (endpoint, secure, "same_host")]
+    try:
+        for begin, end, follow in ways:
+            settings = ProbeSettings.model_validate(
+                {
+                    "name": "x",
+                    "url": f"{begin.url}/to/{end.url}/end",
+                    "header_files": {"Authorization": str(token)},
+                    "follow_redirects": follow,
+                    "ca_file": str(certificates.ca),
+                }
+            )
+            end.asked.clear()
+            assert probe(settings, Deadline.after(5)).status == 200
+            assert [(asked["path"], "Authorization" in asked) for asked in end.asked] == [("/end", False)]
+        assert all("Authorization" in asked for asked in secure.asked if asked["path"] != "/end")
+    finally:
+        other.stop()
 
 
 # --- in the exporter ---------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def why(deployment: Deployment) -> str:
     return outcome.message
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("way", ["REDIS_PASSWORD_FILE", "REDIS_URL_FILE", "redis.password_file"])
 def test_a_new_password_in_its_file(
     connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
@@ -70,6 +71,7 @@ def test_a_new_password_in_its_file(
     assert not any(word in facts for _, facts in logged for word in ("'two", "'three", ":two", ":three"))
 
 
+@pytest.mark.fault
 def test_a_secret_behind_links_as_in_kubernetes(connect: Connect, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -86,6 +88,7 @@ def test_a_secret_behind_links_as_in_kubernetes(connect: Connect, tmp_path: Path
         assert collect(deployment).reachable
 
 
+@pytest.mark.fault
 def test_a_refused_login_reads_a_file_whose_times_did_not_change(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_refused_login_reads_a_file_whose_times_did_not_change(
         assert collect(deployment).reachable
 
 
+@pytest.mark.fault
 def test_a_new_password_of_the_sentinels(connect: Connect, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("one")
@@ -123,6 +127,7 @@ def replace(certificates: Certificates, by: Certificates) -> None:
         shutil.copy(getattr(by, name), getattr(certificates, name))
 
 
+@pytest.mark.fault
 def test_new_certificates_of_a_new_authority(connect: Connect, tmp_path: Path) -> None:
     for name in ("in-use", "new"):
         (tmp_path / name).mkdir()
@@ -140,6 +145,7 @@ def test_new_certificates_of_a_new_authority(connect: Connect, tmp_path: Path) -
         assert collect(deployment).reachable
 
 
+@pytest.mark.fault
 def test_half_written_certificates_leave_the_last_ones_in_use(connect: Connect, tmp_path: Path) -> None:
     certificates = make_certificates(tmp_path)
     own = tmp_path / "copy.key"
@@ -157,6 +163,7 @@ def test_half_written_certificates_leave_the_last_ones_in_use(connect: Connect, 
         assert collect(deployment).reachable
 
 
+@pytest.mark.fault
 def test_certificates_that_come_after_the_server_has_new_ones(connect: Connect, tmp_path: Path) -> None:
     for name in ("in-use", "server", "new"):
         (tmp_path / name).mkdir()
@@ -181,6 +188,7 @@ def test_certificates_that_come_after_the_server_has_new_ones(connect: Connect, 
         assert collect(deployment).reachable
 
 
+@pytest.mark.fault
 def test_a_file_that_is_a_directory_for_a_moment(connect: Connect, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("one\r\n")

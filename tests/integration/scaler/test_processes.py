@@ -141,6 +141,7 @@ def test_another_number_than_the_requested_one_is_a_conflict(target: TargetOf) -
     assert children() == []
 
 
+@pytest.mark.fault
 def test_a_command_that_cannot_run_is_an_error_and_nothing_is_requested(
     target: TargetOf, tmp_path: Path
 ) -> None:
@@ -184,7 +185,8 @@ def test_a_worker_has_its_directory_its_environment_and_its_name(
 ) -> None:
     monkeypatch.setenv("OF_THE_SCALER", "ours")
     script = 'echo "$PWD $OF_THE_SCALER $ADDED $OXHERD_WORKER"; exec sleep 1000'
-    mail = target("sh", "-c", script, directory=str(tmp_path), environment={"ADDED": "theirs"})
+    given = {"environment": {"ADDED": "theirs"}, "environment_from": ["OF_THE_SCALER"]}
+    mail = target("sh", "-c", script, directory=str(tmp_path), **given)
     mail.scale(0, 1, SOON)
     wait_until(lambda: lines(caplog), what="it has said so")
     assert lines(caplog) == [("mail-1", f"{tmp_path} ours theirs mail-1")]
@@ -206,6 +208,7 @@ def test_a_worker_runs_as_another_user_where_we_are_root(
     assert events(caplog, "worker exited")[0].status == "SIGTERM"
 
 
+@pytest.mark.fault
 def test_its_standard_input_is_empty_and_a_closed_pipe_ends_its_commands(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,6 +218,7 @@ def test_its_standard_input_is_empty_and_a_closed_pipe_ends_its_commands(
     assert lines(caplog) == [("mail-1", "y"), ("mail-1", "over")]
 
 
+@pytest.mark.fault
 def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace_period(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,6 +240,7 @@ def test_a_worker_that_has_just_started_is_terminated_too(target: TargetOf) -> N
         wait_until(lambda: children() == [], what="all have gone, and not by SIGKILL")
 
 
+@pytest.mark.fault
 def test_a_worker_that_exits_is_restarted_with_growing_pauses(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -390,6 +395,7 @@ signal.pause()
 """A worker, its child, and a daemon of that child in a session of its own, whose parent has ended."""
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("stubborn", [(), ("stubborn",)], ids=["listens", "stubborn"])
 def test_descendants_end_with_their_worker(
     target: TargetOf, tmp_path: Path, stubborn: tuple[str, ...]
@@ -403,6 +409,7 @@ def test_descendants_end_with_their_worker(
     wait_until(lambda: running(family) == [], what="nobody is left")
 
 
+@pytest.mark.fault
 def test_a_crash_loop_is_reported_with_the_last_exit(
     target: TargetOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +422,7 @@ def test_a_crash_loop_is_reported_with_the_last_exit(
     assert workers(mail).crash_loop == f"{often}, the last with exit 3"
 
 
+@pytest.mark.fault
 def test_descendants_of_a_crashed_worker_are_terminated_before_the_restart(
     target: TargetOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -456,6 +464,7 @@ def test_the_worker_of_a_shim_that_was_killed_is_terminated_by_the_scaler(
     assert events(caplog, "worker exited unexpectedly")[0].status == "unknown: its shim was killed"
 
 
+@pytest.mark.fault
 def test_a_shim_that_hangs_is_killed_with_its_group(
     target: TargetOf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -511,6 +520,7 @@ def scaler() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.wait()
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("stubborn", [(), ("stubborn",)], ids=["listens", "stubborn"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV], ids=lambda sig: sig.name)
 def test_nothing_outlives_a_scaler_that_was_killed(

@@ -31,6 +31,8 @@ def test_a_failure_keeps_its_kind(kind: ErrorKind) -> None:
         ("https://a/x", "https://a:443/y", True),
         ("http://a/x", "https://a/x", True),
         ("http://a:80/x", "http://a:8080/x", False),
+        ("http://a/x", "https://a:8443/x", False),
+        ("http://a:8080/x", "https://a/x", False),
         ("https://a/x", "http://a/x", False),
         ("https://a/x", "https://b/x", False),
     ],

@@ -62,7 +62,13 @@ def test_the_shim_gets_the_grace_period_directory_user_and_command() -> None:
 
 
 def test_an_environment_is_inherited_then_the_users_then_the_settings_then_the_name() -> None:
-    inherited = {"HOME": "/inherited", "PATH": "/bin", "OXHERD_WORKER": "outer"}
+    inherited = {
+        "HOME": "/inherited",
+        "PATH": "/bin",
+        "OXHERD_WORKER": "outer",
+        "CRON_API_KEY": "k",
+        "N": "0",
+    }
     environ = environment(
         settings("a", user=US.pw_name, environment={"USER": "x", "N": "1"}), "mail-2", inherited
     )

@@ -1,0 +1,71 @@
+"""Secrets that others may get to know, by the settings of a process: it warns of them at its start."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from service.config.files import mode_for_others
+from service.config.load import Loaded, secret_in_file, secret_names
+
+ExposureEvent = Literal["secret readable by others", "secret without TLS"]
+
+_TOLD: Final[Mapping[ExposureEvent, str]] = {
+    "secret readable by others": "every user of this machine can read {file} (mode {mode}): chmod o-rwx",
+    "secret without TLS": "is sent unencrypted over the network, as {listen} is reached from other machines "
+    "and web_config_file sets no TLS",
+}
+
+
+class Exposure(NamedTuple):
+    """A secret, by the setting that has or names it, and how others get to know it; never the secret."""
+
+    event: ExposureEvent
+    setting: str
+    facts: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {_TOLD[self.event].format(**self.facts)}"
+
+
+def named_secret_files(
+    loaded: Loaded[Any], environ: Mapping[str, str], variables: Mapping[str, str]
+) -> dict[str, str]:
+    """The files of secrets that variables name (NAME_FILE), and the settings file if it holds one: path by
+    setting."""
+    names = [f"{name}_FILE" for name in secret_names(type(loaded.model), variables)]
+    files = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
+    inside = secret_in_file(loaded)
+    return files | ({inside: loaded.file} if inside else {})
+
+
+def readable_by_others(files: Mapping[str, str | None]) -> Iterator[Exposure]:
+    """Of the files of secrets, by setting, those that every user of the machine can read; each once."""
+    seen = set()
+    for setting, path in files.items():
+        if path and path not in seen and (mode := mode_for_others(path)):
+            seen.add(path)
+            yield Exposure("secret readable by others", setting, {"file": path, "mode": mode})
+
+
+def sent_without_tls(loaded: Loaded[Any], host: str, *, users: bool) -> Iterator[Exposure]:
+    """The API key, or the passwords of `users` of the web config, if they travel over a network in the clear:
+    `host` is listened on without TLS. One warning, as one certificate mends all."""
+    settings = loaded.model
+    if is_own_machine(host):
+        return
+    held = {"api.key": settings.api.key, "api.read_key": settings.api.read_key}
+    names = [loaded.name(path) for path, key in held.items() if key is not None]
+    if users:
+        names.append(loaded.name("web_config_file"))
+    for name in names[:1]:
+        yield Exposure("secret without TLS", name, {"listen": settings.listen})
+
+
+def is_own_machine(host: str) -> bool:
+    """Whether only this machine reaches what listens there; a name is not looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

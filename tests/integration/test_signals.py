@@ -1,0 +1,48 @@
+"""SIGTERM is heard whatever the main thread does when it comes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import io, logging, os, signal, sys
+from service.lifecycle import serve
+from service.logs import configure
+
+
+class Raw(io.RawIOBase):
+    # Standard error, to which SIGTERM comes while a line is written.
+    def writable(self): return True
+    def write(self, data):
+        line = bytes(data)
+        if b"event=listening" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return os.write(2, line)
+
+
+class Program:
+    address, serving = "127.0.0.1:1", True
+    def start(self): pass
+    def stop(self): return True
+
+
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Raw()), line_buffering=True)
+configure("info", "logfmt")
+sys.exit(serve(Program()))
+"""
+
+
+@pytest.mark.fault
+def test_a_signal_while_a_line_is_logged_is_not_lost() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False, timeout=20
+    )
+    assert done.returncode == 0
+    events = [line.partition(" event=")[2].split()[0] for line in done.stderr.splitlines()]
+    assert events == ["listening", "stopping", "stopped"]
