@@ -21,6 +21,7 @@ from service.commands.options import (
     fail_for,
     json_option,
     listen_option,
+    note,
     print_config,
     show_notices,
     version_option,
@@ -70,7 +71,7 @@ def start(
         exposed = scaler_exposures(loaded, os.environ)
         show_notices(_PROGRAM, [*scaler_notices(os.environ), *ignored_settings(loaded), *exposed])
         for line in settings_conflicts(loaded.model, os.environ):
-            click.echo(f"{_PROGRAM}: {line}", err=True)
+            note(_PROGRAM, str(line))
         count = len(loaded.model.targets)
         click.echo(f"the settings are valid: {count} target{'' if count == 1 else 's'}")
     else:
@@ -227,11 +228,15 @@ def pause(queue: str, config: str | None, url: str | None) -> None:
 
 def _send(url: str, action: str, body: dict[str, Any], message: Callable[[dict[str, Any]], str]) -> None:
     from scaler.commands.api_client import CommandRefusedError, send_command
+    from service.commands.console import shown_or
     from service.config.load import ConfigError
+    from service.units import printable_lines
     from service.web.status_client import StatusError, key_from_environment
 
     try:
-        click.echo(message(send_command(url, key_from_environment(os.environ), {"action": action, **body})))
+        data = send_command(url, key_from_environment(os.environ), {"action": action, **body})
+        with shown_or(f"the scaler at {url} is of another version; the command was accepted"):
+            click.echo(printable_lines(message(data)))
     except (StatusError, CommandRefusedError, ConfigError) as error:
         fail(_PROGRAM, str(error))
 
@@ -382,7 +387,7 @@ def _settings(
     from scaler.configuration import read_scaler_settings
     from service.config.load import ConfigError
 
-    notify = None if starting else lambda text: click.echo(f"{_PROGRAM}: {text}", err=True)
+    notify = None if starting else lambda text: note(_PROGRAM, text)
     try:
         return read_scaler_settings(os.environ, config=config, listen=listen, dry_run=dry_run, notify=notify)
     except ConfigError as error:

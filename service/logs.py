@@ -5,7 +5,6 @@ On standard error, and in a file if one is set.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, TextIO, TypeAlias
 
 from service.config.model import LogSettings
+from service.web.json_text import json_text
 
 LogFormat: TypeAlias = Literal["logfmt", "json"]
 
@@ -41,7 +41,7 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {name: self._clean(value) for name, value in self._facts(record).items()}
         if self._form == "json":
-            return json.dumps(fields, ensure_ascii=False)
+            return json_text(fields)
         return " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
 
     def _facts(self, record: logging.LogRecord) -> dict[str, object]:
@@ -121,7 +121,7 @@ def _quoted(value: object) -> str:
     )
     if text and text.isprintable() and not any(sign in ' "=\\' for sign in text):
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return json_text(text)
 
 
 class ProblemLog:

@@ -66,3 +66,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def printable_lines(text: str) -> str:
+    """`printable` of each line of a text of ours: its line ends stay."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))

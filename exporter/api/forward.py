@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from service.api.envelope import PATH, ApiError
 from service.clock import Deadline
 from service.web.client import HttpClientError, fetch
+from service.web.json_text import read_json
 
 
 class ScalerReply(NamedTuple):
@@ -59,8 +60,8 @@ class ScalerClient:
 
 def _scaler_reply(status: int, raw: bytes) -> ScalerReply:
     try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
+        body = read_json(raw)
+    except ValueError:
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("success"), bool):
         raise ApiError(502, f"the server at SCALER_URL is not a scaler ({status})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -21,6 +20,8 @@ from service.clock import Deadline
 from service.commands.console import make_console
 from service.config.load import HIDDEN, Loaded
 from service.logs import configure
+from service.units import printable_lines
+from service.web.json_text import json_text
 
 _SHORTEST: Final = 4  # characters of a secret that is looked for in the texts: "db" is a word of them
 
@@ -35,18 +36,18 @@ def run_doctor(
     code = worst_code(diagnoses)
     if as_json:
         findings = [diagnosis.to_json(ENGLISH) for diagnosis in diagnoses]
-        text = json.dumps({"code": code, "findings": findings}, ensure_ascii=False)
+        text = json_text({"code": code, "findings": findings})
     else:
         text = "\n".join(report_lines(diagnoses, environment_translator(), width=make_console().width))
     for secret in (
         secret for secret in secrets if len(secret) >= _SHORTEST
     ):  # no text has one; the last look
         text = text.replace(secret, HIDDEN)
-    click.echo(text)
+    click.echo(printable_lines(text))
     return code
 
 
 def show_watched(loaded: Loaded[ExporterSettings]) -> None:
     """What the exporter will watch with these settings, and from which of them."""
     for line in watched_lines(watched(loaded), environment_translator()):
-        click.echo(line)
+        click.echo(printable_lines(line))

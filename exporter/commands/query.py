@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-import click
 from rich.console import Console, RenderableType
 
 from exporter.commands import tables
@@ -25,7 +22,8 @@ from exporter.commands.view_source import (
 from exporter.configuration import all_secrets, read_exporter_settings
 from exporter.views import NO_MONITORING, View
 from service.clock import wait
-from service.commands.console import make_console
+from service.commands.console import make_console, print_json, shown_or
+from service.commands.options import note
 from service.logs import configure
 from service.web.address import local_url
 from service.web.status_client import StatusError, key_from_environment, key_from_settings
@@ -92,37 +90,28 @@ def run_view_command(name: str, source: ViewSource, *, as_json: bool, watch: flo
         wait(never, watch)
         try:
             view = source.view()
+            if console.is_terminal and not as_json:
+                console.clear()
+            code = _print(VIEW_COMMANDS[name], view, console, as_json=as_json)
         except StatusError as error:
             _note(str(error))
-            continue
-        if console.is_terminal and not as_json:
-            console.clear()
-        code = _print(VIEW_COMMANDS[name], view, console, as_json=as_json)
     return code
 
 
 def _print(command: ViewCommand, view: View, console: Console, *, as_json: bool) -> int:
-    if as_json:
-        click.echo(json.dumps(command.data(view), ensure_ascii=False))
-    elif view["health"] is not None:
-        console.print(_table(command, view))
-    if view["health"] is None:
-        _note(NO_MONITORING)
-        return CRITICAL
-    return command.code(view)
-
-
-def _table(command: ViewCommand, view: View) -> RenderableType:
-    try:
-        return command.table(view)
-    except (KeyError, TypeError):
-        versions = f"its version is {view.get('version')}, the version of this command is {version('oxherd')}"
-        raise StatusError(
-            f"the exporter's response lacks a value of this table: {versions}; --json prints the response"
-        ) from None
+    versions = f"its version is {view.get('version')}, the version of this command is {version('oxherd')}"
+    with shown_or(
+        f"the exporter's response lacks a value of this table: {versions}; --json prints the response"
+    ):
+        if as_json:
+            print_json(command.data(view))
+        elif view["health"] is not None:
+            console.print(command.table(view))
+        if view["health"] is not None:
+            return command.code(view)
+    _note(NO_MONITORING)
+    return CRITICAL
 
 
 def _note(text: str) -> None:
-    """To standard error, so that the output can be piped into another program."""
-    click.echo(f"monitor: {text}", err=True)
-    sys.stderr.flush()
+    note("monitor", text)

@@ -20,6 +20,7 @@ from exporter.redis.deployment import Deployment
 from exporter.redis.preflight import PreflightError, check_redis_access
 from exporter.views import NO_MONITORING, About, View, status_view
 from service.clock import Deadline
+from service.commands.console import shown_or
 from service.config.load import Loaded
 from service.outcome import UnreadableError
 from service.web.status_client import NotRunningError, StatusError, check_url, fetch_status
@@ -75,7 +76,8 @@ class ShardsSource(ViewSource):
         if not views:
             raise next(iter(failures.values()))
         try:
-            return merge_shards(views, {url: str(error) for url, error in failures.items()})
+            with shown_or("the exporters' responses lack a value that all shards together need"):
+                return merge_shards(views, {url: str(error) for url, error in failures.items()})
         except NotShardsError as error:
             raise StatusError(str(error)) from None
 

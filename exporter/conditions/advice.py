@@ -111,13 +111,16 @@ def _port(context: Context) -> str:
 
 def _certificate(context: Context) -> str:
     """The command that shows the server's certificate; it ends by an option that says what of it."""
-    return f"timeout 5 openssl s_client -connect {context.node} </dev/null 2>/dev/null | openssl x509 -noout"
+    connect = f"timeout 5 openssl s_client -connect {quote(context.node)}"
+    return f"{connect} </dev/null 2>/dev/null | openssl x509 -noout"
 
 
 def _resolve(context: Context) -> Message:
-    found = re.search(r"([^\s;]+):\d+: the host name cannot be resolved", context.text)
-    host = found.group(1) if found else context.node.rpartition(":")[0]
-    return Message("issue.advice.name", host=host, command=f"getent hosts {host}")
+    before, found, _ = context.text.partition(": the host name cannot be resolved")
+    host, _, port = (before.replace(";", " ").split() or [""])[-1].rpartition(":")
+    if not (found and host and port.isdigit()):
+        host = context.node.rpartition(":")[0]
+    return Message("issue.advice.name", host=host, command=f"getent hosts {quote(host)}")
 
 
 _NO_KEY: Final = re.compile(r"[Nn]o permissions to access (one of the keys|a key)")
@@ -187,8 +190,8 @@ ADVICE: Final = (
         r"\b(ASK|TRYAGAIN|MOVED|CLUSTERDOWN)\b|no node owns",
         lambda context: Message(
             "issue.advice.slots",
-            check=f"redis-cli --cluster check {context.node}",
-            fix=f"redis-cli --cluster fix {context.node}",
+            check=f"redis-cli --cluster check {quote(context.node)}",
+            fix=f"redis-cli --cluster fix {quote(context.node)}",
         ),
     ),
     _row(

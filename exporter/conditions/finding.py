@@ -55,11 +55,14 @@ Rule: TypeAlias = Callable[[Snapshot, HealthSettings], Finding | None]
 
 
 def redis_cli(address: str) -> str:
-    """The redis-cli command for this node; redis-cli expects an IPv6 address without brackets."""
+    """The redis-cli command for this node; redis-cli expects an IPv6 address without brackets.
+
+    It is pasted into a shell, and a server says itself what its cluster's nodes are called.
+    """
     if is_socket(address):
-        return f"redis-cli -s {address}"
+        return f"redis-cli -s {quote(address)}"
     host, _, port = address.rpartition(":")
-    return f"redis-cli -h {host.strip('[]')} -p {port}"
+    return f"redis-cli -h {quote(host.strip('[]'))} -p {quote(port)}"
 
 
 USER: Final = "USER"

@@ -384,7 +384,7 @@ class ProbeSettings(Model):
         ("2xx",), min_length=1, description="accepted status codes or classes, such as 204 or 2xx"
     )
     expect_body: str | None = Field(
-        None, description="regular expression that must match in the first MiB of the body"
+        None, description="regular expression (RE2) that must match in the first MiB of the body"
     )
     timeout_seconds: float = Field(
         5.0, ge=0.01, le=60, description="time-out in seconds, from name resolution to the last byte"

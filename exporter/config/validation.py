@@ -9,6 +9,7 @@ from math import inf
 from typing import Final
 
 from exporter.address import is_socket, parse_url, server_at, split_address
+from exporter.config.body_pattern import PatternError, body_pattern
 from exporter.config.environment import variable_name
 from exporter.config.settings import LONGEST_NAME, ExporterSettings
 from service.api.settings import check_keys
@@ -129,7 +130,8 @@ def _check_probes(loaded: Loaded[ExporterSettings]) -> None:
             if not _STATUS.fullmatch(status):
                 raise loaded.error(f"{path}.expect_status", 'must be statuses such as "204" or "2xx"', status)
         try:
-            re.compile(probe.expect_body or "")
-        except re.error as error:
-            why = f"invalid regular expression: {error.msg}"
+            if probe.expect_body is not None:
+                body_pattern(probe.expect_body)
+        except PatternError as error:
+            why = f"invalid regular expression (RE2): {error}"
             raise loaded.error(f"{path}.expect_body", why, probe.expect_body) from None

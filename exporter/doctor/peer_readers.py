@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -21,6 +20,7 @@ from exporter.doctor.examination import (
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
 from service.web.client import HttpClientError, fetch
+from service.web.json_text import read_json
 from service.web.status_client import StatusError, fetch_status
 
 _SECONDS: Final = 3.0  # for one request
@@ -28,6 +28,8 @@ _EXPORTERS: Final = "last_over_time(oxherd_redis_deployment_info[5m])"  # one sc
 _MAX_BYTES: Final = 16 << 20
 _MOST_MANAGERS: Final = 5  # that are tried from here
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+_ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What an answer of another form than expected raises where it is taken apart."""
 _DURATION: Final = re.compile(r"(\d+)(ms|[smhdwy])")
 _SAMPLE: Final = re.compile(
     r'^prometheus_notifications_(sent|errors)_total\{alertmanager="([^"]+)"\} (\S+)', re.MULTILINE
@@ -48,7 +50,7 @@ def read_prometheus(url: str, deadline: Deadline) -> PrometheusLook:
             alerts=tuple(_alerts(rules)),
             alertmanagers=tuple(_managers(url, managers["activeAlertmanagers"], deadline)),
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except _ODD:
         raise UnreadableError("protocol", f"the server at {url} is not Prometheus") from None
 
 
@@ -60,7 +62,7 @@ def read_scaler(url: str, key: str | None, deadline: Deadline) -> tuple[ScalerTa
         return tuple(_scaler_target(target) for target in view["targets"])
     except StatusError as error:
         raise UnreadableError("unreachable", str(error)) from None
-    except (AttributeError, KeyError, TypeError):
+    except _ODD:
         raise UnreadableError("protocol", f"the scaler at {url} is of another version") from None
 
 
@@ -79,8 +81,8 @@ def _get(url: str, path: str, deadline: Deadline, **parameters: str) -> Any:
     if response.status != HTTPStatus.OK:
         raise UnreadableError("refused", f"{url} answered {response.status} to /api/v1/{path}")
     try:
-        return json.loads(response.body)["data"]
-    except (KeyError, TypeError, ValueError, RecursionError):
+        return read_json(response.body)["data"]
+    except (KeyError, TypeError, ValueError):
         raise UnreadableError("protocol", f"the server at {url} is not Prometheus") from None
 
 
@@ -88,7 +90,7 @@ def _exporters(data: Any) -> Iterator[ScrapedExporter]:
     for series in data["result"]:
         labels: Mapping[str, str] = series["metric"]
         yield ScrapedExporter(
-            labels.get("job", ""), labels.get("instance", ""), labels.get("redis_deployment", "")
+            *(str(labels.get(name, "")) for name in ("job", "instance", "redis_deployment"))
         )
 
 
@@ -171,5 +173,8 @@ def _scaler_target(target: Mapping[str, Any]) -> ScalerTarget:
     metrics = target["metrics"]
     missing = str(metrics.get("why") or metrics["missing"]) if metrics.get("missing") else ""
     return ScalerTarget(
-        str(target["name"]), str(target["prefix"] or "bull"), tuple(target["configured_queues"]), missing
+        str(target["name"]),
+        str(target["prefix"] or "bull"),
+        tuple(map(str, target["configured_queues"])),
+        missing,
     )

@@ -300,7 +300,10 @@ def _weigh(
         slots,
         deadline,
         {
-            queue: [("MEMORY", "USAGE", base(queue).encode() + job, "SAMPLES", _SAMPLES) for job in ids]
+            queue: [
+                ("MEMORY", "USAGE", base(queue).encode("utf-8", "surrogateescape") + job, "SAMPLES", _SAMPLES)
+                for job in ids
+            ]
             for queue, ids in jobs.items()
             if ids
         },

@@ -6,11 +6,10 @@ It works without its script, which only reloads it. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from exporter.history import Point
 from exporter.page import parts
-from exporter.page.frame import PageQuery, document, links, section
+from exporter.page.frame import PageQuery, as_html, document, links, section
 from exporter.page.plots import plots
 from exporter.page.queues import queue_search, queue_table
 from exporter.peers.model import Peers
@@ -34,7 +33,7 @@ def status_page(
     body = [parts.header(view, query), parts.shard_card(view, query)]
     if health is None:
         text = translate("page.not_collected" if view["monitoring"] else "page.monitoring_off")
-        body.append(f'<section id="state" data-live><p class="card">{escape(text)}</p></section>')
+        body.append(f'<section id="state" data-live><p class="card">{as_html(text)}</p></section>')
     else:
         body.append(parts.score(health, query))
         body.append(parts.alerts(peers.alerts, query))

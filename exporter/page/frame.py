@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from service.catalogs import ENGLISH
 from service.i18n import LANGUAGES, Language, Message, Translator
+from service.units import printable_lines
 
 LINKS: Final[Mapping[str, str]] = {
     "/metrics": "page.link.metrics",
@@ -51,6 +52,11 @@ class PageQuery:
         return f"/?{query}" if query else "/"
 
 
+def as_html(text: str) -> str:
+    """Text from anywhere, escaped for HTML; a sign that turns the direction of text is shown as its code."""
+    return escape(printable_lines(text))
+
+
 def document(title: str, body: Iterable[str], query: PageQuery) -> str:
     """The whole document. A browser without scripts reloads it."""
     content = "\n".join(filter(None, body))
@@ -58,7 +64,7 @@ def document(title: str, body: Iterable[str], query: PageQuery) -> str:
     return (
         f'<!doctype html>\n<html lang="{query.language}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{refresh}\n<title>{escape(title)}</title>\n"
+        f"{refresh}\n<title>{as_html(title)}</title>\n"
         '<link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css">\n'
         '<script src="/page.js" defer></script>\n</head>\n'
         f"<body>\n<main>\n{content}\n</main>\n</body>\n</html>\n"
@@ -70,13 +76,13 @@ def sign_in(query: PageQuery, problem: Message | None = None) -> str:
     translate = query.translator.translate
     alert = ""
     if problem is not None:
-        alert = f'<p class="critical" role="alert">{escape(query.translator.render(problem))}</p>'
+        alert = f'<p class="critical" role="alert">{as_html(query.translator.render(problem))}</p>'
     form = (
         f'<form class="card" method="post" action="/sign-in"><p>'
-        f"{escape(translate('page.key_required'))}</p>{alert}"
-        f"<label>{escape(translate('page.key'))} "
+        f"{as_html(translate('page.key_required'))}</p>{alert}"
+        f"<label>{as_html(translate('page.key'))} "
         f'<input name="key" type="password" autocomplete="current-password" '
-        f"required autofocus></label><button>{escape(translate('page.sign_in'))}</button></form>"
+        f"required autofocus></label><button>{as_html(translate('page.sign_in'))}</button></form>"
     )
     return document("Oxherd", ["<header><h1>Oxherd</h1></header>", form, links(query, closed=True)], query)
 
@@ -85,24 +91,24 @@ def links(query: PageQuery, *, closed: bool = False) -> str:
     """The exporter's other paths, and the other languages. `closed`: without paths that require the key."""
     translate = query.translator.translate
     items = [
-        f'<span><a href="{path}">{path}</a> <small>{escape(translate(title))}</small></span>'
+        f'<span><a href="{path}">{path}</a> <small>{as_html(translate(title))}</small></span>'
         for path, title in LINKS.items()
         if not (closed and path == "/status.json")
     ]
     items += [
-        f'<a href="{escape(query.url(lang=code))}" lang="{code}" hreflang="{code}">{escape(name)}</a>'
+        f'<a href="{as_html(query.url(lang=code))}" lang="{code}" hreflang="{code}">{as_html(name)}</a>'
         for code, name in LANGUAGES.items()
         if code != query.language
     ]
     if query.signed_in:
-        button = f"<button>{escape(translate('page.sign_out'))}</button>"
+        button = f"<button>{as_html(translate('page.sign_out'))}</button>"
         items.append(f'<form method="post" action="/sign-out">{button}</form>')
     return f"<nav>{''.join(items)}</nav>"
 
 
 def section(name: str, title: str, content: str) -> str:
     """A part of the page that the script replaces as a whole."""
-    heading = f"<h2>{escape(title)}</h2>\n" if title else ""
+    heading = f"<h2>{as_html(title)}</h2>\n" if title else ""
     return f'<section id="{name}" data-live>{heading}{content}</section>'
 
 

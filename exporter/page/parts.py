@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+from typing import Final
 
-from exporter.page.frame import PageQuery, row, section, table
+from exporter.page.frame import PageQuery, as_html, row, section, table
 from exporter.peers.model import PeerStatus
+from exporter.peers.scaler_report import ScalerReport, TargetReport
 from exporter.summaries import (
     ENDPOINT_STATES,
     NODE_FIGURES,
@@ -26,6 +27,7 @@ from exporter.summaries import (
 from exporter.views import View, issue_text
 from service.units import count, duration, milliseconds, percent, size
 
+_ODD_SHOWN: Final = 5
 _ENDPOINT_COLOURS = {"ok": "healthy", "failing": "critical", "not_checked": "dim"}
 _NODE_COLOURS = {"up": "healthy", "unhealthy": "warning", "down": "critical"}
 _SOURCE_COLOURS = {"ok": "healthy", "partial": "warning", "failed": "critical", "off": "dim"}
@@ -37,9 +39,9 @@ def header(view: View, query: PageQuery) -> str:
     if uptime is not None:
         about += f" · {translate('exporter.up', uptime=duration(uptime))}"
     return (
-        f'<header><h1>Oxherd</h1><span class="dim" id="about" data-live>{escape(about)}</span></header>'
+        f'<header><h1>Oxherd</h1><span class="dim" id="about" data-live>{as_html(about)}</span></header>'
         '<p class="card critical" id="stale" role="alert" hidden>'
-        f"{escape(translate('page.no_answer_since'))} <time></time></p>"
+        f"{as_html(translate('page.no_answer_since'))} <time></time></p>"
     )
 
 
@@ -50,13 +52,13 @@ def shard_card(view: View, query: PageQuery) -> str:
         return ""
     translate = query.translator.translate
     others = "".join(
-        f' <a href="{escape(url)}">{number}</a>'
+        f' <a href="{as_html(url)}">{number}</a>'
         for number, url in enumerate(shard["urls"], start=1)
         if number != shard["number"]
     )
-    where = f"{escape(translate('page.other_shards'))}{others}" if others else ""
-    unknown = escape(translate("page.other_shards_unknown", setting="shard_urls"))
-    return f'<p class="card" id="shard">{escape(shard_line(view, query.translator))} {where or unknown}</p>'
+    where = f"{as_html(translate('page.other_shards'))}{others}" if others else ""
+    unknown = as_html(translate("page.other_shards_unknown", setting="shard_urls"))
+    return f'<p class="card" id="shard">{as_html(shard_line(view, query.translator))} {where or unknown}</p>'
 
 
 def score(health: View, query: PageQuery) -> str:
@@ -64,12 +66,12 @@ def score(health: View, query: PageQuery) -> str:
     issue_total = issue_count(health, translator)
     card = (
         f'<div class="card score"><b class="{status}">{health["score"]:g}</b>'
-        f'<span><strong class="{status}">{escape(translator.translate(STATUSES[status]))}</strong><br>'
-        f"<small>{escape(translator.translate('page.of_100'))}, {escape(issue_total)}</small></span></div>"
+        f'<span><strong class="{status}">{as_html(translator.translate(STATUSES[status]))}</strong><br>'
+        f"<small>{as_html(translator.translate('page.of_100'))}, {as_html(issue_total)}</small></span></div>"
     )
     issues = "".join(_issue(issue, query) for issue in health["issues"])
     line = not_known_line(health, translator)
-    not_known = f'<p class="dim">{escape(line)}</p>' if line else ""
+    not_known = f'<p class="dim">{as_html(line)}</p>' if line else ""
     return f'<section id="state" data-live aria-live="polite">{card}{not_known}{issues}</section>'
 
 
@@ -80,10 +82,10 @@ def _issue(issue: View, query: PageQuery) -> str:
     # The colour of an issue: critical if two such issues would make the score critical.
     kind = "critical" if issue["severity"] == "critical" else "warning"
     return (
-        f'<article class="card issue {kind}"><h3>{escape(issue_text(issue, "title", translator))}</h3>'
-        f'<div class="dim">{escape(issue_text(issue, "measured", translator))} · {escape(threshold)} · '
-        f"{escape(points)}</div>"
-        f"<p>{escape(issue_text(issue, 'recommendation', translator))}</p></article>"
+        f'<article class="card issue {kind}"><h3>{as_html(issue_text(issue, "title", translator))}</h3>'
+        f'<div class="dim">{as_html(issue_text(issue, "measured", translator))} · {as_html(threshold)} · '
+        f"{as_html(points)}</div>"
+        f"<p>{as_html(issue_text(issue, 'recommendation', translator))}</p></article>"
     )
 
 
@@ -99,20 +101,20 @@ def nodes(redis: View | None, query: PageQuery) -> str:
         ordered += [master, *(node for node in redis["nodes"] if node["master"] == master["address"])]
     ordered += [node for node in redis["nodes"] if node not in ordered and node["master"] not in known]
     head = [
-        (escape(translate("page.column.node")), "text"),
-        (escape(translate("page.column.role")), "text"),
-        (escape(translate("page.column.state")), "text"),
-        (escape(translate("page.column.lag")), "number"),
-        (escape(translate("page.column.memory")), "number"),
-        (escape(translate("page.column.clients")), "number"),
-        (escape(translate("page.column.commands")), "number"),
-        (escape(translate("page.column.hit_ratio")), "number"),
+        (as_html(translate("page.column.node")), "text"),
+        (as_html(translate("page.column.role")), "text"),
+        (as_html(translate("page.column.state")), "text"),
+        (as_html(translate("page.column.lag")), "number"),
+        (as_html(translate("page.column.memory")), "number"),
+        (as_html(translate("page.column.clients")), "number"),
+        (as_html(translate("page.column.commands")), "number"),
+        (as_html(translate("page.column.hit_ratio")), "number"),
     ]
     rows = [_node(node, query) for node in ordered]
     return section(
         "redis",
         translate("page.redis"),
-        f'<p class="dim">{escape(redis_line(redis, query.translator))}</p>' + table("redis", head, rows),
+        f'<p class="dim">{as_html(redis_line(redis, query.translator))}</p>' + table("redis", head, rows),
     ) + section("performance", "", _performance(ordered, query))
 
 
@@ -120,14 +122,14 @@ def _performance(listed: Sequence[View], query: PageQuery) -> str:
     """The same nodes in the same order: what they use and what they did, without columns that are empty."""
     empty = empty_figures(listed)
     figures = [figure for name, figure in NODE_FIGURES.items() if name not in empty]
-    head = [(escape(query.translator.translate("page.column.node")), "text")] + [
-        (escape(_capital(query.translator.translate(figure.title))), "number") for figure in figures
+    head = [(as_html(query.translator.translate("page.column.node")), "text")] + [
+        (as_html(_capital(query.translator.translate(figure.title))), "number") for figure in figures
     ]
     rows = [
         row(
             [
-                (escape(node["address"]), "text"),
-                *((escape(figure.text(node)), "number") for figure in figures),
+                (as_html(node["address"]), "text"),
+                *((as_html(figure.text(node)), "number") for figure in figures),
             ]
         )
         for node in listed
@@ -140,13 +142,13 @@ def host(state: View | None, query: PageQuery) -> str:
     if state is None:
         return ""
     rows = [
-        row([(escape(_capital(name)), "text"), (escape(text), "why")])
+        row([(as_html(_capital(name)), "text"), (as_html(text), "why")])
         for name, text in host_rows(state, query.translator)
     ]
     translate = query.translator.translate
     head = [
-        (escape(translate("page.column.figure")), "text"),
-        (escape(translate("page.column.value")), "text"),
+        (as_html(translate("page.column.figure")), "text"),
+        (as_html(translate("page.column.value")), "text"),
     ]
     return section("host", translate("page.host"), table("host", head, rows))
 
@@ -158,13 +160,13 @@ def _capital(text: str) -> str:
 def _node(node: View, query: PageQuery) -> str:
     state = node_state(node)
     colour = _NODE_COLOURS[state]
-    why = f" {escape(node['why'])}" if node["why"] and state != "up" else ""
+    why = f" {as_html(node['why'])}" if node["why"] and state != "up" else ""
     below = node["role"] != "master" and node["master"]
-    title = escape(query.translator.translate(NODE_STATES[state]))
+    title = as_html(query.translator.translate(NODE_STATES[state]))
     return row(
         [
-            (("↳ " if below else "") + escape(node["address"]), "replica" if below else "text"),
-            (escape(node["role"]), "text"),
+            (("↳ " if below else "") + as_html(node["address"]), "replica" if below else "text"),
+            (as_html(node["role"]), "text"),
             (f'<span class="{colour}">{title}</span>{why}', "text"),
             (size(node["replication_lag_bytes"]), "number"),
             (size(node["memory_used_bytes"]), "number"),
@@ -180,28 +182,28 @@ def alerts(peer: PeerStatus | None, query: PageQuery) -> str:
         return ""
     translate = query.translator.translate
     if peer.why:
-        content = f'<p class="card warning">{escape(peer.why)}</p>'
+        content = f'<p class="card warning">{as_html(peer.why)}</p>'
     elif not peer.data:
-        content = f'<p class="card dim">{escape(translate("page.no_alerts"))}</p>'
+        content = f'<p class="card dim">{as_html(translate("page.no_alerts"))}</p>'
     else:
         rows = [
             row(
                 [
-                    (escape(alert["name"]), "text"),
+                    (as_html(alert["name"]), "text"),
                     (
-                        escape(alert["severity"]),
+                        as_html(alert["severity"]),
                         "critical" if alert["severity"] == "critical" else "warning",
                     ),
-                    (escape(alert["since"]), "text"),
-                    (escape(alert["summary"]), "why"),
+                    (as_html(alert["since"]), "text"),
+                    (as_html(alert["summary"]), "why"),
                 ]
             )
             for alert in peer.data
         ]
         head = [
-            (escape(translate("page.column.alert")), "text"),
-            (escape(translate("page.column.severity")), "text"),
-            (escape(translate("page.column.since")), "text"),
+            (as_html(translate("page.column.alert")), "text"),
+            (as_html(translate("page.column.severity")), "text"),
+            (as_html(translate("page.column.since")), "text"),
             ("", "text"),
         ]
         content = table("alerts", head, rows)
@@ -212,45 +214,53 @@ def scaling(peer: PeerStatus | None, query: PageQuery) -> str:
     """The targets as the scaler reports them, or why there is no report."""
     if peer is None:
         return ""
-    translate, view = query.translator.translate, peer.data
+    translate, report = query.translator.translate, peer.data
     title = translate("page.scaling")
-    if peer.why or not isinstance(view, dict):
-        return section("scaling", title, f'<p class="card warning">{escape(peer.why)}</p>')
-    switched_off = ""
-    if not view.get("enabled", True):
-        switched_off = f'<p class="dim">{escape(translate("scaling.off"))}</p>'
+    if peer.why or not isinstance(report, ScalerReport):
+        return section("scaling", title, f'<p class="card warning">{as_html(peer.why)}</p>')
+    lines = "" if report.enabled else f'<p class="dim">{as_html(translate("scaling.off"))}</p>'
+    lines += "".join(f'<p class="warning">{as_html(line)}</p>' for line in _odd_lines(report, query))
     head = [
-        (escape(translate("page.column.target")), "text"),
-        (escape(translate("page.column.current")), "number"),
-        (escape(translate("page.column.ready")), "number"),
-        (escape(translate("page.column.desired")), "number"),
-        (escape(translate("page.column.load")), "number"),
-        (escape(translate("page.column.utilization")), "number"),
-        (escape(translate("page.column.done")), "number"),
-        (escape(translate("page.column.run_average")), "number"),
-        (escape(translate("page.column.reason")), "text"),
+        (as_html(translate("page.column.target")), "text"),
+        (as_html(translate("page.column.current")), "number"),
+        (as_html(translate("page.column.ready")), "number"),
+        (as_html(translate("page.column.desired")), "number"),
+        (as_html(translate("page.column.load")), "number"),
+        (as_html(translate("page.column.utilization")), "number"),
+        (as_html(translate("page.column.done")), "number"),
+        (as_html(translate("page.column.run_average")), "number"),
+        (as_html(translate("page.column.reason")), "text"),
     ]
-    rows = [_target(target, query) for target in view.get("targets", ())]
-    return section("scaling", title, switched_off + table("scaling", head, rows))
+    rows = [_target(target, query) for target in report.targets]
+    return section("scaling", title, lines + table("scaling", head, rows))
 
 
-def _target(target: View, query: PageQuery) -> str:
-    override, activity = target.get("override"), target.get("activity") or {}
-    reason = escape(target.get("sentence") or target.get("error") or "")
-    if override:
-        badge = escape(query.translator.translate("scaling.override"))
-        author = escape(f"{override['by']}: {override['reason']}")
-        reason = f'<span class="badge warning">{badge}</span> {author} · {reason}'
+def _odd_lines(report: ScalerReport, query: PageQuery) -> list[str]:
+    """What of the scaler's status cannot be shown."""
+    translate, lines = query.translator.translate, []
+    if report.odd:
+        named = ", ".join(report.odd[:_ODD_SHOWN]) + (", ..." if len(report.odd) > _ODD_SHOWN else "")
+        lines.append(translate("page.scaling_odd", parts=named))
+    if report.left_out:
+        lines.append(translate("page.scaling_left_out", count=report.left_out))
+    return lines
+
+
+def _target(target: TargetReport, query: PageQuery) -> str:
+    reason = as_html(target.reason)
+    if target.override:
+        badge = as_html(query.translator.translate("scaling.override"))
+        reason = f'<span class="badge warning">{badge}</span> {as_html(target.override)} · {reason}'
     return row(
         [
-            (escape(target["name"]), "name"),
-            (count(target.get("current")), "number"),
-            (count(target.get("ready")), "number"),
-            (count(target.get("desired")), "number"),
-            (percent(target.get("load_factor")), "number"),
-            (percent(target.get("worker_utilization")), "number"),
-            (count(activity.get("jobs_per_minute")), "number"),
-            (milliseconds(activity.get("processing_seconds")), "number"),
+            (as_html(target.name), "name"),
+            (count(target.current), "number"),
+            (count(target.ready), "number"),
+            (count(target.desired), "number"),
+            (percent(target.load_factor), "number"),
+            (percent(target.worker_utilization), "number"),
+            (count(target.jobs_per_minute), "number"),
+            (milliseconds(target.processing_seconds), "number"),
             (reason, "why"),
         ]
     )
@@ -266,19 +276,19 @@ def probes(endpoints: list[View] | None, query: PageQuery) -> str:
         rows.append(
             row(
                 [
-                    (escape(endpoint["name"]), "text"),
-                    (escape(translate(ENDPOINT_STATES[state])), _ENDPOINT_COLOURS[state]),
+                    (as_html(endpoint["name"]), "text"),
+                    (as_html(translate(ENDPOINT_STATES[state])), _ENDPOINT_COLOURS[state]),
                     (milliseconds(endpoint.get("seconds")), "number"),
                     (percent(endpoint.get("error_rate")), "number"),
-                    (escape(endpoint.get("why") or ""), "why"),
+                    (as_html(endpoint.get("why") or ""), "why"),
                 ]
             )
         )
     head = [
-        (escape(translate("page.column.endpoint")), "text"),
-        (escape(translate("page.column.state")), "text"),
-        (escape(translate("page.column.response")), "number"),
-        (escape(translate("page.column.errors")), "number"),
+        (as_html(translate("page.column.endpoint")), "text"),
+        (as_html(translate("page.column.state")), "text"),
+        (as_html(translate("page.column.response")), "number"),
+        (as_html(translate("page.column.errors")), "number"),
         ("", "text"),
     ]
     return section("probes", translate("page.endpoints"), table("probes", head, rows, stack=True))
@@ -289,18 +299,18 @@ def sources(view: View, query: PageQuery) -> str:
     rows = [
         row(
             [
-                (escape(source["name"]), "text"),
-                (escape(translate(SOURCE_STATES[source["state"]])), _SOURCE_COLOURS[source["state"]]),
+                (as_html(source["name"]), "text"),
+                (as_html(translate(SOURCE_STATES[source["state"]])), _SOURCE_COLOURS[source["state"]]),
                 (milliseconds(source["seconds"]), "number"),
-                (escape(source_line(view, source, query.translator)), "why"),
+                (as_html(source_line(view, source, query.translator)), "why"),
             ]
         )
         for source in view["sources"]
     ]
     head = [
-        (escape(translate("page.column.source")), "text"),
-        (escape(translate("page.column.state")), "text"),
-        (escape(translate("page.column.took")), "number"),
+        (as_html(translate("page.column.source")), "text"),
+        (as_html(translate("page.column.state")), "text"),
+        (as_html(translate("page.column.took")), "number"),
         ("", "text"),
     ]
     return section("sources", translate("page.sources"), table("sources", head, rows, stack=True))
@@ -317,9 +327,9 @@ def background(tasks: Iterable[View], query: PageQuery) -> str:
         rows.append(
             row(
                 [
-                    (escape(task["name"]), "text"),
-                    (escape(state), colour),
-                    (escape(age), "number"),
+                    (as_html(task["name"]), "text"),
+                    (as_html(state), colour),
+                    (as_html(age), "number"),
                     (str(task["restarts"]), "spare"),
                 ]
             )
@@ -327,9 +337,9 @@ def background(tasks: Iterable[View], query: PageQuery) -> str:
     if not rows:
         return ""
     head = [
-        (escape(translate("page.column.thread")), "text"),
-        (escape(translate("page.column.state")), "text"),
-        (escape(translate("page.column.last_step")), "number"),
-        (escape(translate("page.column.failures")), "spare"),
+        (as_html(translate("page.column.thread")), "text"),
+        (as_html(translate("page.column.state")), "text"),
+        (as_html(translate("page.column.last_step")), "number"),
+        (as_html(translate("page.column.failures")), "spare"),
     ]
     return section("background", translate("page.background"), table("background", head, rows, stack=True))

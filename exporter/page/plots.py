@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Final
 
 from exporter.history import HISTORY_SECONDS, Point
+from exporter.page.frame import as_html
 from service.i18n import Translator
 from service.units import count, milliseconds
 
@@ -61,11 +61,11 @@ def _plot(
     )
     latest = _value(field, last) if last is not None else _unknown(field, at_least, translator)
     maximum = translator.translate("plot.maximum", value=_value(field, highest)) if known else ""
-    label = escape(f"{title}: {latest}{', ' + maximum if maximum else ''}", quote=True)
+    label = as_html(f"{title}: {latest}{', ' + maximum if maximum else ''}")
     return (
-        f"<figure><figcaption>{escape(title)} <b>{escape(latest)}</b></figcaption>"
+        f"<figure><figcaption>{as_html(title)} <b>{as_html(latest)}</b></figcaption>"
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{label}">'
-        f"{lines}</svg><small>{escape(maximum)}</small></figure>"
+        f"{lines}</svg><small>{as_html(maximum)}</small></figure>"
     )
 
 

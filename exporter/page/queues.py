@@ -7,7 +7,7 @@ from html import escape
 from typing import Any, Final
 
 from exporter.derived import waiting_jobs
-from exporter.page.frame import PageQuery, row, section, table
+from exporter.page.frame import PageQuery, as_html, row, section, table
 from exporter.summaries import (
     cell_level,
     has_several_prefixes,
@@ -68,11 +68,11 @@ def queue_search(query: PageQuery) -> str:
     if query.chosen:
         hidden += f'<input type="hidden" name="lang" value="{query.language}">'
     return (
-        f'<h2>{escape(translate("page.queues"))}</h2><form id="find" role="search" action="/">{hidden}'
+        f'<h2>{as_html(translate("page.queues"))}</h2><form id="find" role="search" action="/">{hidden}'
         f'<input id="search" name="q" type="search" maxlength="200" value="{escape(query.search)}" '
-        f'placeholder="{escape(translate("page.search_hint"))}" '
-        f'aria-label="{escape(translate("page.search"))}" aria-keyshortcuts="/" autocomplete="off">'
-        f"<noscript><button>{escape(translate('page.search'))}</button></noscript></form>"
+        f'placeholder="{as_html(translate("page.search_hint"))}" '
+        f'aria-label="{as_html(translate("page.search"))}" aria-keyshortcuts="/" autocomplete="off">'
+        f"<noscript><button>{as_html(translate('page.search'))}</button></noscript></form>"
     )
 
 
@@ -88,7 +88,7 @@ def queue_table(view: View, query: PageQuery) -> str:
     if not matching:
         known = len(state["queues"]) + len(state["unread"])
         text = translate("page.no_matching_queue") if known else translate("page.no_queues")
-        return section("queues", "", f'<p class="card">{escape(text)}</p>{_searched(view, query)}')
+        return section("queues", "", f'<p class="card">{as_html(text)}</p>{_searched(view, query)}')
     first = (page - 1) * ROWS + 1
     position = translate("page.rows", first=first, last=first + len(visible) - 1, count=len(matching))
     prefixed, conditions = has_several_prefixes(state), queue_conditions(view["health"])
@@ -101,7 +101,7 @@ def queue_table(view: View, query: PageQuery) -> str:
     return section(
         "queues",
         "",
-        table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{escape(position)} '
+        table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{as_html(position)} '
         f"{_pages(page, pages, query)}</p>{_searched(view, query)}",
     )
 
@@ -113,8 +113,8 @@ def _searched(view: View, query: PageQuery) -> str:
     late = scheduler_lines(view, query.translator)
     return "".join(
         [
-            *(f'<p class="warning">{escape(line)}</p>' for line in late),
-            *(f'<p class="dim">{escape(line)}</p>' for line in lines),
+            *(f'<p class="warning">{as_html(line)}</p>' for line in late),
+            *(f'<p class="dim">{as_html(line)}</p>' for line in lines),
         ]
     )
 
@@ -123,13 +123,13 @@ def _head(query: PageQuery) -> list[tuple[str, Any]]:
     titles = {"name": "page.column.queue"} | {name: title for name, (title, _, _) in _FIGURES.items()}
     return [
         (
-            f'<a data-go href="{escape(query.url(sort=name, page=1))}"'
+            f'<a data-go href="{as_html(query.url(sort=name, page=1))}"'
             + (
                 f' aria-sort="{"ascending" if name == "name" else "descending"}"'
                 if name == query.sort
                 else ""
             )
-            + f">{escape(query.translator.translate(title))}</a>",
+            + f">{as_html(query.translator.translate(title))}</a>",
             "text" if name == "name" else "number",
         )
         for name, title in titles.items()
@@ -141,14 +141,14 @@ def _queue(queue: View, query: PageQuery, conditions: Mapping[str, str], *, pref
     for name, (_, value, written) in _FIGURES.items():
         number = value(queue)
         level = cell_level(conditions, name)
-        text = _unknown(queue, name, level) if number is None else escape(written(number))
+        text = _unknown(queue, name, level) if number is None else as_html(written(number))
         cells.append((text, f"number {level}".rstrip()))
     return row(cells)
 
 
 def _unread(queue: View, query: PageQuery, *, prefixed: bool) -> str:
-    state = escape(query.translator.translate("page.cannot_be_read"))
-    why = f'<span class="critical">{state}</span>: {escape(queue["why"])}'
+    state = as_html(query.translator.translate("page.cannot_be_read"))
+    why = f'<span class="critical">{state}</span>: {as_html(queue["why"])}'
     title = _title(queue, prefixed=prefixed)
     return f'<tr><td class="name">{title}</td><td class="why" colspan="{len(_FIGURES)}">{why}</td></tr>'
 
@@ -167,17 +167,17 @@ def _name(queue: View, query: PageQuery, conditions: Mapping[str, str], *, prefi
 def _unknown(queue: View, column: str, level: str) -> str:
     """An empty cell, except for a number of workers that is there and not known."""
     why = queue.get("workers_unknown") if column == "workers" else ""
-    return f'<span class="{level or "dim"}" title="{escape(why)}">?</span>' if why else ""
+    return f'<span class="{level or "dim"}" title="{as_html(why)}">?</span>' if why else ""
 
 
 def _badge(text: str, why: str, level: str, query: PageQuery) -> str:
-    title = f' title="{escape(why)}"' if why else ""
-    return f'<span class="badge {level}"{title}>{escape(query.translator.translate(text))}</span>'
+    title = f' title="{as_html(why)}"' if why else ""
+    return f'<span class="badge {level}"{title}>{as_html(query.translator.translate(text))}</span>'
 
 
 def _title(queue: View, *, prefixed: bool) -> str:
-    prefix = f'<span class="dim">{escape(printable(queue["prefix"]))}:</span>' if prefixed else ""
-    return prefix + escape(printable(queue["name"]))
+    prefix = f'<span class="dim">{as_html(printable(queue["prefix"]))}:</span>' if prefixed else ""
+    return prefix + as_html(printable(queue["name"]))
 
 
 def _pages(page: int, pages: int, query: PageQuery) -> str:
@@ -190,7 +190,7 @@ def _pages(page: int, pages: int, query: PageQuery) -> str:
 
 
 def _link(text: str, page: int, query: PageQuery) -> str:
-    return f'<a data-go href="{escape(query.url(page=page))}">{escape(text)}</a>'
+    return f'<a data-go href="{as_html(query.url(page=page))}">{as_html(text)}</a>'
 
 
 def _matches(queue: View, search: str) -> bool:

@@ -3,21 +3,24 @@ them and never waits for them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter.config.settings import ExporterApiSettings
 from exporter.peers.model import Peers, PeerStatus
+from exporter.peers.scaler_report import scaler_report
 from service.clock import Deadline, now
 from service.threads import Supervised
 from service.web.client import HttpClientError, fetch
+from service.web.json_text import read_json
 from service.web.status_client import StatusError, fetch_status, key_from_settings
 
 _INTERVAL_SECONDS: Final = 10.0
 _TIMEOUT_SECONDS: Final = 3.0
 _MAX_BYTES: Final = 16 << 20
+_MAX_PARTS: Final = 500_000  # of JSON: 100 of each of 5,000 targets, 60 MB of memory at worst
 _MAX_ALERTS: Final = 100
+_LONGEST_TEXT: Final = 2000
 
 
 class PeerPoller:
@@ -54,10 +57,11 @@ class PeerPoller:
                 seconds=_TIMEOUT_SECONDS,
                 headers={},
                 key=self._key,
+                parts=_MAX_PARTS,
             )
         except StatusError as error:
             return PeerStatus(before.at, None, str(error))
-        return PeerStatus(now(), view, "")
+        return PeerStatus(now(), scaler_report(view), "")
 
     def _poll_prometheus(self, before: PeerStatus | None) -> PeerStatus | None:
         if before is None or self._prometheus_url is None:
@@ -70,10 +74,10 @@ class PeerPoller:
                 headers={"accept": "application/json"},
                 limit=_MAX_BYTES,
             )
-            return PeerStatus(now(), firing_alerts(json.loads(response.body)), "")
+            return PeerStatus(now(), firing_alerts(read_json(response.body, parts=_MAX_PARTS)), "")
         except HttpClientError as error:
             return PeerStatus(before.at, None, f"Prometheus cannot be queried: {error}")
-        except (ValueError, RecursionError):
+        except ValueError:
             return PeerStatus(before.at, None, "the server at PROMETHEUS_URL is not Prometheus")
 
 
@@ -92,9 +96,9 @@ def firing_alerts(response: Any) -> list[dict[str, str]]:
         if alert.get("state") == "firing" and "cooldown" in labels:
             firing.append(
                 {
-                    "name": str(labels.get("alertname", "")),
-                    "severity": str(labels.get("severity", "")),
-                    "summary": str(annotations.get("summary", "")),
+                    "name": str(labels.get("alertname", ""))[:_LONGEST_TEXT],
+                    "severity": str(labels.get("severity", ""))[:_LONGEST_TEXT],
+                    "summary": str(annotations.get("summary", ""))[:_LONGEST_TEXT],
                     "since": str(alert.get("activeAt", ""))[:19].replace("T", " "),
                 }
             )

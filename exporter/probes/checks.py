@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import urllib.parse
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
+from exporter.config.body_pattern import body_pattern
 from exporter.snapshot.histogram import Histogram
 
 ProbeFailure: TypeAlias = Literal[
@@ -28,6 +28,9 @@ FAILURES: Final[tuple[ProbeFailure, ...]] = (
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+_LONGEST_HOST: Final = 253  # characters of a name in DNS
+
+
 class ProbeError(Exception):
     """The endpoint failed its probe; `kind` is one of FAILURES, the text is one line without secrets."""
 
@@ -45,7 +48,7 @@ def check_status(status: int, expected: Sequence[str]) -> None:
 
 def check_body(body: bytes, pattern: str | None, status: int) -> None:
     """Raises ProbeError if the body does not match."""
-    if pattern is not None and not re.search(pattern, body.decode("utf-8", "replace")):
+    if pattern is not None and not body_pattern(pattern).matches(body):
         raise ProbeError("body", f"the body does not match {pattern!r}", status=status)
 
 
@@ -63,7 +66,9 @@ def next_url(url: str, location: str | None, follow: Literal["no", "same_host", 
     secured = parts.hostname == before.hostname and (before.scheme, parts.scheme) == ("http", "https")
     same = (parts.hostname, parts.scheme) == (before.hostname, before.scheme)
     if follow == "same_host" and not (same or secured):
-        raise ProbeError("redirect", f"redirects to another origin, on {parts.hostname}", status=status)
+        raise ProbeError(
+            "redirect", f"redirects to another origin, on {parts.hostname[:_LONGEST_HOST]}", status=status
+        )
     return target
 
 

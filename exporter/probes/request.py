@@ -55,6 +55,8 @@ def _request(settings: ProbeSettings, deadline: Deadline) -> ProbeResult:
         if status not in _REDIRECTS or str(status) in settings.expect_status:
             check_status(status, settings.expect_status)
             check_body(response.body, settings.expect_body, status)
+            if deadline.passed():
+                raise ProbeError("timeout", "the body was not searched in time", status=status)
             return ProbeResult(status, response.certificate_expires)
         before = urlsplit(url)
         url = next_url(url, response.headers.get("location"), settings.follow_redirects, status)

@@ -11,8 +11,15 @@ MAX_COMMANDS: Final = 5000
 Argument: TypeAlias = str | bytes | int | float
 
 
+_LONGEST_ERROR: Final = 1000
+"""Characters of an error that are kept: it is searched, shown and logged. Redis' own are far shorter."""
+
+
 class ReplyError(Exception):
     """An error reply to one command (`NOPERM ...`, `MOVED ...`, `WRONGTYPE ...`)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + "...")
 
     @property
     def code(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from service.api.envelope import PATH
 from service.clock import Deadline
 from service.web.client import HttpClientError, fetch
+from service.web.json_text import read_json
 from service.web.status_client import StatusError, check_key_accepted, check_url
 
 _SECONDS: Final = 10.0
@@ -33,12 +34,14 @@ def send_command(url: str, key: str | None, body: Mapping[str, Any]) -> dict[str
 
 def _data(url: str, raw: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(raw)
-    except (ValueError, RecursionError):
+        answer = read_json(raw)
+    except ValueError:
         answer = None
     if not isinstance(answer, dict) or "success" not in answer:
         raise StatusError(f"the server at {url} is not a scaler")
     if not answer["success"]:
         raise CommandRefusedError(str(answer.get("error")))
-    data: dict[str, Any] = answer["data"]
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise StatusError(f"the scaler at {url} is of another version")
     return data

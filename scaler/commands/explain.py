@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
 
-import click
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from scaler.commands.outlook import outlook
+from scaler.commands.status import not_shown
 from scaler.commands.summary import conditions_text, summary
 from scaler.commands.tables import Hanging, is_acting, late_lines
 from scaler.serving import targets_meant
 from scaler.views import NAME
 from service.catalogs import ENGLISH
-from service.commands.console import make_console
+from service.commands.console import make_console, print_json, shown_or
 from service.units import plain, printable
 from service.web.status_client import check_url, fetch_status
 
@@ -41,11 +40,12 @@ class NoTargetError(Exception):
 def show_explanation(url: str, key: str | None, name: str, *, as_json: bool) -> None:
     """Print it. Raises StatusError and NoTargetError."""
     view = fetch_status(check_url(url, "scaler"), "scaler", NAME, seconds=_SECONDS, headers={}, key=key)
-    target = find_target_view(view, name)
-    if as_json:
-        click.echo(json.dumps(target, ensure_ascii=False))
-    else:
-        make_console().print(explanation(view, target))
+    with shown_or(not_shown(view)):
+        target = find_target_view(view, name)
+        if as_json:
+            print_json(target)
+        else:
+            make_console().print(explanation(view, target))
 
 
 def find_target_view(view: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import ceil
+from shlex import quote
 from typing import Any, Final
 
 from scaler.commands.summary import decider, workers_text
@@ -46,9 +47,9 @@ def _released(target: Mapping[str, Any], time: float) -> str:
     match decider(target):
         case "override" if override is not None and override["until"] is not None:
             left = duration(override["until"] - time)
-            return f"the end of the override in {left}, or `scaling auto {target['name']}`{then}"
+            return f"the end of the override in {left}, or `scaling auto {quote(target['name'])}`{then}"
         case "override" | "paused":
-            return f"`scaling auto {target['name']}`{then}"
+            return f"`scaling auto {quote(target['name'])}`{then}"
         case "disabled":
             return f"`enabled: true` in the settings{then}"
         case "contested":

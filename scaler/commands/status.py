@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from importlib.metadata import version
 from typing import Any, Final
 
-import click
 from rich.console import Console
 
 from scaler.commands.summary import late_by
 from scaler.commands.tables import scaling_table
 from scaler.views import NAME
 from service.clock import wait
-from service.commands.console import make_console
+from service.commands.console import make_console, print_json, shown_or
+from service.commands.options import note
 from service.web.status_client import StatusError, check_url, fetch_status
 
 _SECONDS: Final = 10.0
@@ -35,7 +34,7 @@ def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float
         try:
             code = _show(url, key, console, as_json=as_json, clear=console.is_terminal and not as_json)
         except StatusError as error:
-            click.echo(f"scaling: {error}", err=True)
+            note("scaling", str(error))
     return code
 
 
@@ -49,14 +48,15 @@ def _show(url: str, key: str | None, console: Console, *, as_json: bool, clear: 
     view = fetch_status(url, "scaler", NAME, seconds=_SECONDS, headers={}, key=key)
     if clear:
         console.clear()
-    if as_json:
-        click.echo(json.dumps(view, ensure_ascii=False))
+    with shown_or(not_shown(view)):
+        if as_json:
+            print_json(view)
+        else:
+            console.print(scaling_table(view))
         return status_exit_code(view)
-    try:
-        console.print(scaling_table(view))
-    except (KeyError, TypeError):
-        versions = f"its version is {view.get('version')}, this command's is {version('oxherd')}"
-        raise StatusError(
-            f"the scaler's status lacks a field that is shown here: {versions}; --json shows all its fields"
-        ) from None
-    return status_exit_code(view)
+
+
+def not_shown(view: dict[str, Any]) -> str:
+    """What is said of a status that cannot be shown."""
+    versions = f"its version is {view.get('version')}, this command's is {version('oxherd')}"
+    return f"the scaler's status lacks a field that is shown here: {versions}; --json shows all its fields"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any, Final
 
 from service.units import count, duration, printable
@@ -109,7 +110,7 @@ def _until(target: Mapping[str, Any], time: float) -> str:
         case "override" if override is not None and override["until"] is not None:
             return f"for {duration(override['until'] - time)} more"
         case "override" | "paused":
-            return f"until `scaling auto {target['name']}`"
+            return f"until `scaling auto {quote(target['name'])}`"
         case "disabled":
             return "until `enabled: true`"
         case "contested":

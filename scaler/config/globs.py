@@ -25,16 +25,22 @@ def globs_overlap(first: str, second: str) -> bool:
     letters = {*first, *second, _ANY_OTHER}
 
     @cache
-    def overlap(i: int, j: int) -> bool:
-        if i == len(one) and j == len(two):
-            return True
-        if i < len(one) and one[i] == "*":
-            return overlap(i + 1, j) or (j < len(two) and overlap(i, j + 1))
-        if j < len(two) and two[j] == "*":
-            return overlap(i, j + 1) or (i < len(one) and overlap(i + 1, j))
-        if i == len(one) or j == len(two):
-            return False
-        both = any(fnmatchcase(letter, one[i]) and fnmatchcase(letter, two[j]) for letter in letters)
-        return both and overlap(i + 1, j + 1)
+    def share_a_letter(a: str, b: str) -> bool:
+        return any(fnmatchcase(letter, a) and fnmatchcase(letter, b) for letter in letters)
 
-    return overlap(0, 0)
+    # From the ends of both, row by row: names have no limit, and a recursion would.
+    after: list[bool] = []
+    for i in range(len(one), -1, -1):
+        row = [False] * (len(two) + 1)
+        for j in range(len(two), -1, -1):
+            at_one, at_two = i < len(one), j < len(two)
+            if at_one and one[i] == "*":
+                row[j] = after[j] or (at_two and row[j + 1])
+            elif at_two and two[j] == "*":
+                row[j] = row[j + 1] or (at_one and after[j])
+            elif at_one and at_two:
+                row[j] = after[j + 1] and share_a_letter(one[i], two[j])
+            else:
+                row[j] = not at_one and not at_two
+        after = row
+    return after[0]

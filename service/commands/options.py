@@ -10,6 +10,8 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
+from service.units import printable_lines
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 ERROR: Final = 2
@@ -19,9 +21,15 @@ CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 10
 _WATCH_SECONDS: Final = "5"
 
 
+def note(program: str, message: str) -> None:
+    """A line on standard error, so that the output can be piped into another program."""
+    click.echo(f"{program}: {printable_lines(message)}", err=True)
+    sys.stderr.flush()
+
+
 def fail(program: str, message: str) -> NoReturn:
     """One line on standard error, and exit code 2."""
-    click.echo(f"{program}: {message}", err=True)
+    note(program, message)
     sys.exit(ERROR)
 
 
@@ -29,14 +37,14 @@ def fail_for(program: str, error: Any, *, every: bool) -> NoReturn:
     """One line for a ConfigError, or with `every` one for each that is known, and exit code 2."""
     if every:
         for other in error.more:
-            click.echo(f"{program}: {other}", err=True)
+            note(program, str(other))
     fail(program, str(error))
 
 
 def show_notices(program: str, notices: Iterable[object]) -> None:
     """A line for each, as a warning."""
     for notice in notices:
-        click.echo(f"{program}: warning: {notice}", err=True)
+        note(program, f"warning: {notice}")
 
 
 def version_option(program: str) -> Callable[[F], F]:

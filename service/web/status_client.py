@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +12,7 @@ from service.clock import Deadline
 from service.config.files import with_secret_files
 from service.config.sources import API_KEYS
 from service.web.client import HttpClientError, fetch
+from service.web.json_text import MAX_PARTS, read_json
 
 
 class StatusError(Exception):
@@ -44,11 +44,18 @@ def key_from_settings(api: ApiSettings) -> str | None:
 
 
 def fetch_status(
-    url: str, process: str, name: str, *, seconds: float, headers: Mapping[str, str], key: str | None = None
+    url: str,
+    process: str,
+    name: str,
+    *,
+    seconds: float,
+    headers: Mapping[str, str],
+    key: str | None = None,
+    parts: int = MAX_PARTS,
 ) -> dict[str, Any]:
     """/status.json of the process at `url`, which calls itself `name`; errors call it `process`.
 
-    All of it within `seconds`. Raises StatusError.
+    All of it within `seconds`, of at most so many `parts`. Raises StatusError.
     """
     sent = {**headers, **({"X-API-Key": key} if key else {})}
     try:
@@ -61,8 +68,8 @@ def fetch_status(
     if response.status != HTTPStatus.OK:
         raise StatusError(f"{url} answered {response.status}: is it the {process}?")
     try:
-        view = json.loads(response.body)
-    except (ValueError, RecursionError):
+        view = read_json(response.body, parts=parts)
+    except ValueError:
         view = None
     if not isinstance(view, dict) or view.get("name") != name:
         raise StatusError(f"the server at {url} is not {'an' if process[0] in 'aeiou' else 'a'} {process}")

@@ -15,6 +15,7 @@ from lab.alertmanager import Alertmanager, amtool, start_alertmanager
 from lab.deadline import wait_until
 from lab.receiver import Receiver
 from lab.scaled import scale, with_webhook
+from tests.support.any_json import STEERING
 
 pytestmark = pytest.mark.timeout(120)  # 10 s on an idle machine, of cooldowns
 
@@ -78,11 +79,20 @@ def test_alerts_that_a_lost_redis_causes_are_inhibited(
     }
 
 
-def render(template: str, status: str, tmp_path: Path) -> str:
-    annotations = {"summary": "A node is down.", "description": "10.0.0.1:7001", "runbook_url": "http://r/"}
+ANNOTATIONS = {"summary": "A node is down.", "description": "10.0.0.1:7001", "runbook_url": "http://r/"}
+LABELS = {"alertname": "ClusterNodeDown", "severity": "high"}
+
+
+def render(
+    template: str,
+    status: str,
+    tmp_path: Path,
+    annotations: dict[str, str] = ANNOTATIONS,
+    labels: dict[str, str] = LABELS,
+) -> str:
     data = {
         "status": status,
-        "commonLabels": {"alertname": "ClusterNodeDown", "severity": "high"},
+        "commonLabels": labels,
         "commonAnnotations": annotations,
         "alerts": [{"status": status, "annotations": annotations}],
     }
@@ -99,8 +109,49 @@ def render(template: str, status: str, tmp_path: Path) -> str:
 
 
 def test_a_notification_fits_on_a_phone(tmp_path: Path) -> None:
-    assert render("oxherd.title", "firing", tmp_path) == "[high] ClusterNodeDown: A node is down."
-    assert render("oxherd.title", "resolved", tmp_path) == "[resolved] ClusterNodeDown: A node is down."
-    assert render("oxherd.text", "firing", tmp_path).splitlines() == ["10.0.0.1:7001", "Runbook: http://r/"]
+    for kind in ("oxherd", "oxherd.slack"):
+        assert render(f"{kind}.title", "firing", tmp_path) == "[high] ClusterNodeDown: A node is down."
+        assert render(f"{kind}.title", "resolved", tmp_path) == "[resolved] ClusterNodeDown: A node is down."
+        assert render(f"{kind}.text", "firing", tmp_path).splitlines() == [
+            "10.0.0.1:7001",
+            "Runbook: http://r/",
+        ]
     assert render("oxherd.color", "firing", tmp_path) == "danger"
     assert render("oxherd.color", "resolved", tmp_path) == "good"
+
+
+HOSTILE = "<!channel> <http://evil.example|click> <@U1> & {{ .Status }} \u202egnp.exe\u2066\x9b2J"
+
+
+@pytest.mark.fault
+def test_a_name_in_an_alert_calls_nobody_in_slack_and_hides_no_link(tmp_path: Path) -> None:
+    annotations = dict.fromkeys(("summary", "description", "runbook_url", "dashboard_url"), HOSTILE)
+    labels = dict.fromkeys(("alertname", "severity"), HOSTILE)
+    escaped = (
+        "&lt;!channel&gt; &lt;http://evil.example|click&gt; &lt;@U1&gt; &amp; {{ .Status }} ?gnp.exe??2J"
+    )
+    title = render("oxherd.slack.title", "firing", tmp_path, annotations, labels)
+    assert title == f"[{escaped}] {escaped}: {escaped}"
+    text = render("oxherd.slack.text", "firing", tmp_path, annotations, labels)
+    assert text.splitlines() == [escaped, f"Runbook: {escaped}", f"Dashboard: {escaped}"]
+
+
+@pytest.mark.fault
+def test_no_name_in_an_alert_turns_the_direction_of_a_notification(tmp_path: Path) -> None:
+    hostile = HOSTILE + "".join(STEERING)
+    annotations = dict.fromkeys(("summary", "description", "runbook_url", "dashboard_url"), hostile)
+    labels = dict.fromkeys(("alertname", "severity"), hostile)
+    for part in ("title", "text"):
+        shown = render(f"oxherd.{part}", "firing", tmp_path, annotations, labels)
+        assert [sign for sign in STEERING if sign in shown] in ([], ["\t", "\n"])
+        assert "<!channel>" in shown
+
+
+@pytest.mark.fault
+def test_slack_gets_escaped_texts_only() -> None:
+    config = yaml.safe_load((SHIPPED / "alertmanager.yml").read_text())
+    settings = [slack for receiver in config["receivers"] for slack in receiver.get("slack_configs", ())]
+    assert settings
+    for slack in settings:
+        texts = [slack[name] for name in ("title", "text", "fallback", "pretext", "footer") if name in slack]
+        assert all('template "oxherd.slack.' in text for text in texts)

@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
@@ -164,6 +164,7 @@ def visit(browser: Browser) -> Iterator[VisitOf]:
         context.close()
 
 
+@pytest.mark.fault
 def test_the_first_screen(world: World, visit: VisitOf) -> None:
     opened = visit(world.exporter)
     page = opened.page
@@ -179,6 +180,7 @@ def test_the_first_screen(world: World, visit: VisitOf) -> None:
     opened.check()
 
 
+@pytest.mark.fault
 def test_search_paging_order_and_back(world: World, visit: VisitOf) -> None:
     opened = visit(world.exporter, "/?sort=name")
     page = opened.page
@@ -205,6 +207,35 @@ def test_search_paging_order_and_back(world: World, visit: VisitOf) -> None:
     expect(page.locator("#queues tr")).to_have_count(2)
     assert page.locator("img").count() == 0
     opened.check()
+
+
+def dismissing(seen: list[str]) -> Callable[[Dialog], None]:
+    def dismiss(dialog: Dialog) -> None:
+        seen.append(dialog.message)
+        dialog.dismiss()
+
+    return dismiss
+
+
+@pytest.mark.fault
+def test_nothing_in_a_link_or_a_name_is_run_by_the_browser(world: World, visit: VisitOf) -> None:
+    attack = "<img src=x onerror=alert(1)>"
+    for value in (
+        attack,
+        f'"><script>alert(1)</script>{attack}',
+        "' onfocus=alert(1) autofocus='",
+        "\u202eabc",
+    ):
+        opened = visit(world.exporter, f"/?{urlencode({'q': value, 'sort': value, 'lang': value})}")
+        dialogs = list[str]()
+        opened.page.on("dialog", dismissing(dialogs))
+        expect(opened.page.locator("#search")).to_have_value(value)
+        opened.page.locator("#search").fill(value + " ")
+        opened.page.locator("#search").fill(attack)
+        expect(opened.page.locator("#queues tr")).to_have_count(2)
+        expect(opened.page.locator("#queues td.name")).to_have_text(attack)
+        assert (dialogs, opened.page.locator("img, script:not([src])").count()) == ([], 0)
+        opened.check()
 
 
 def test_the_page_updates(world: World, visit: VisitOf) -> None:

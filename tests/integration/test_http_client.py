@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import tracemalloc
 
 import pytest
 
@@ -15,72 +14,9 @@ from lab.ports import free_port
 from lab.tls import Certificates
 from service.clock import Deadline, monotonic
 from service.web.client import HttpClient, HttpClientError, HttpRequest, HttpResponse, fetch
+from tests.support.raw_server import Respond, endless, sending, serving, trickling
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-Respond = Callable[[socket.socket, threading.Event], None]
-
-
-@contextmanager
-def serving(respond: Respond, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that hands each connection to `respond`; its URL, and the heads of the requests."""
-    stop, requests = threading.Event(), list[bytes]()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(10)
-
-        def serve(connection: socket.socket) -> None:
-            with suppress(OSError), connection:
-                connection.settimeout(10)
-                stream = context.wrap_socket(connection, server_side=True) if context else connection
-                while head := _head(stream):
-                    requests.append(head)
-                    respond(stream, stop)
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listening.accept()
-                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        scheme = "https" if context else "http"
-        try:
-            yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}", requests
-        finally:
-            stop.set()
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
-
-
-def _head(stream: socket.socket) -> bytes:
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        received = stream.recv(1)
-        if not received:
-            return b""
-        head += received
-    return head
-
-
-def sending(raw: bytes) -> Respond:
-    def respond(stream: socket.socket, _: threading.Event) -> None:
-        stream.sendall(raw)
-        stream.close()
-
-    return respond
-
-
-def trickling(raw: bytes) -> Respond:
-    """A byte every 50 ms: each wait is short, and the whole takes long."""
-
-    def respond(stream: socket.socket, stop: threading.Event) -> None:
-        for position in range(len(raw)):
-            stream.sendall(raw[position : position + 1])
-            if stop.wait(0.05):
-                return
-
-    return respond
 
 
 def get(url: str, seconds: float = 5.0, **options: object) -> HttpResponse:
@@ -93,6 +29,7 @@ def failure(url: str, seconds: float = 5.0, **options: object) -> HttpClientErro
     return caught.value
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("part", ["head", "body"])
 def test_a_server_that_trickles_is_bounded_by_the_deadline(part: str) -> None:
     head, body = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n", b"x" * 400
@@ -103,6 +40,7 @@ def test_a_server_that_trickles_is_bounded_by_the_deadline(part: str) -> None:
         assert monotonic() - started < 2
 
 
+@pytest.mark.fault
 def test_a_server_that_hangs_is_bounded_by_the_deadline() -> None:
     def hanging(_: socket.socket, stop: threading.Event) -> None:
         stop.wait(10)
@@ -123,6 +61,7 @@ def test_a_chunked_body_that_ends_early_is_an_error() -> None:
         assert failure(url).kind == "closed"
 
 
+@pytest.mark.fault
 def test_a_body_over_the_limit_is_an_error_or_cut() -> None:
     raw = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000
     with serving(sending(raw)) as (url, _):
@@ -130,6 +69,35 @@ def test_a_body_over_the_limit_is_an_error_or_cut() -> None:
         assert (error.kind, str(error)) == ("too_large", "the answer is larger than 200 KiB")
         assert get(url, limit=1000, truncate=True).body == b"x" * 1000
         assert len(get(url, limit=300_000).body) == 300_000
+
+
+FLOODS = {
+    "header lines": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+    "one header line": (b"HTTP/1.1 200 OK\r\nX-A: ", b"b" * 1000),
+    "a status line": (b"HTTP/1.1 200 ", b"OK" * 1000),
+    "interim responses": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body without a length": (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1000),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"3\r\nabc\r\n"),
+    "a chunk's length": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0" * 1000),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: b\r\n"),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("part", FLOODS)
+def test_an_answer_without_end_is_bounded_by_the_deadline_and_in_memory(part: str) -> None:
+    head, again = FLOODS[part]
+    with serving(endless(head, again)) as (url, _):
+        tracemalloc.start()
+        started = monotonic()
+        try:
+            error = failure(url, seconds=2, limit=1 << 20)
+        finally:
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+    assert error.kind in ("timeout", "protocol", "too_large")
+    assert monotonic() - started < 3
+    assert most < 8 << 20
 
 
 @pytest.mark.fault
@@ -142,6 +110,7 @@ def test_a_redirect_is_an_answer_and_the_key_goes_nowhere_else() -> None:
         assert requests == []
 
 
+@pytest.mark.fault
 def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(sending(OK)) as (proxy, requests), serving(sending(OK)) as (url, _):
         monkeypatch.setenv("http_proxy", proxy)
@@ -156,6 +125,7 @@ def test_what_is_not_http_is_said_to_be() -> None:
     assert failure(f"http://127.0.0.1:{free_port()}").kind == "refused"
 
 
+@pytest.mark.fault
 def test_a_resolver_that_hangs_is_bounded_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 

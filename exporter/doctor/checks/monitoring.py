@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from shlex import quote
 from typing import Final
 
 from exporter.bullmq.keys import is_pattern
@@ -64,7 +65,7 @@ def check_scrape(examination: Examination) -> Iterator[Diagnosis]:
                 "doctor.scrape.failing", instance=target.instance, job=target.job, error=target.error or "?"
             ),
             Message("doctor.scrape.effect"),
-            (Fix("shell", (f"curl -sS http://{target.instance}/healthz",)),),
+            (Fix("shell", (f"curl -sS {quote(f'http://{target.instance}/healthz')}",)),),
         )
     elif not ours:
         yield Diagnosis(
@@ -152,7 +153,7 @@ def check_alertmanager(examination: Examination) -> Iterator[Diagnosis]:
             "warning" if len(unreached) < len(look.alertmanagers) else "wrong",
             Message("doctor.alertmanager.unreached", url=manager.url),
             Message("doctor.alertmanager.effect"),
-            (Fix("shell", (f"curl -sS {manager.url}/-/ready",)),),
+            (Fix("shell", (f"curl -sS {quote(f'{manager.url}/-/ready')}",)),),
         )
     if not unreached:
         urls = ", ".join(manager.url for manager in look.alertmanagers)
@@ -204,7 +205,7 @@ def _without_prometheus(examination: Examination, check: str) -> Iterator[Diagno
                 "wrong",
                 Message("doctor.scrape.unread", reason=outcome.message),
                 Message("doctor.scrape.unread_effect"),
-                (Fix("shell", (f"curl -sS {examination.settings.api.prometheus_url}/-/ready",)),),
+                (Fix("shell", (f"curl -sS {quote(f'{examination.settings.api.prometheus_url}/-/ready')}",)),),
             )
         else:
             yield Diagnosis(check, "unchecked", Message("doctor.prometheus.silent"))
@@ -314,7 +315,7 @@ def _of_target(target: ScalerTarget, examination: Examination) -> Iterator[Diagn
             "wrong",
             Message("doctor.scaler.missing", target=target.name, reason=target.missing),
             Message("doctor.scaler.unseen_effect"),
-            (Fix("shell", (f"scaling explain {target.name}",)),),
+            (Fix("shell", (f"scaling explain {quote(target.name)}",)),),
         )
 
 

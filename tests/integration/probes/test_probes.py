@@ -7,11 +7,13 @@ import logging
 import socket
 import ssl
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -26,6 +28,8 @@ from lab.ports import free_port
 from lab.redis import RedisServer
 from lab.tls import make_certificates
 from service.clock import Deadline, monotonic
+from tests.support.raw_server import endless, sending, serving
+from tests.support.system import running
 
 SECRET = "s3cret-token"
 
@@ -126,6 +130,7 @@ def test_one_that_is_well(endpoint: Endpoint) -> None:
     assert probe(tcp, Deadline.after(5)).status is None
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("path", "options", "kind"),
     [
@@ -142,11 +147,53 @@ def test_one_that_is_not(endpoint: Endpoint, path: str, options: dict[str, Any],
     assert failure(endpoint.url + path, **options).kind == kind
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("path", ["/hang", "/trickle"])
 def test_one_that_does_not_come_to_an_end_costs_its_time_and_no_more(endpoint: Endpoint, path: str) -> None:
     begun = monotonic()
     assert failure(endpoint.url + path, seconds=0.5).kind == "timeout"
     assert monotonic() - begun < 3
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("head", "again", "kind"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"b" * 1000, "protocol"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "timeout"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1000, None),  # the first MiB is looked at
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"x" * 1000, None),
+    ],
+)
+def test_one_that_never_stops_sending_costs_its_time_and_a_mebibyte(
+    head: bytes, again: bytes, kind: str | None
+) -> None:
+    with serving(endless(head, again)) as (url, _):
+        begun = monotonic()
+        tracemalloc.start()
+        try:
+            if kind is None:
+                settings = ProbeSettings(name="x", url=url, expect_body="x{1000}")
+                assert probe(settings, Deadline.after(2)).status == 200
+            else:
+                assert failure(url, seconds=2).kind == kind
+        finally:
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert monotonic() - begun < 3
+        assert most < 16 << 20
+
+
+@pytest.mark.fault
+def test_a_body_that_is_not_searched_in_time_is_a_failure() -> None:
+    random = Random(1)
+    body = bytes(random.choice(b"ab") for _ in range(1 << 17))
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with serving(sending(raw)) as (url, _):
+        begun = monotonic()
+        assert failure(url, seconds=0.5, expect_body="a[ab]{900}c").kind in ("timeout", "body")
+        assert monotonic() - begun < 10
 
 
 def test_one_that_is_not_there() -> None:
@@ -226,6 +273,39 @@ def test_a_secret_header_goes_to_no_other_port_and_not_from_https_to_http(
 
 
 # --- in the exporter ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault
+def test_a_body_that_makes_a_pattern_explode_does_not_stop_the_exporter(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    body = b"a" * 5000 + b"!"
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with serving(sending(raw)) as (url, asked):
+        settings = {
+            "redis": {"url": redis_server.url},
+            "probes": [
+                {
+                    "name": "odd",
+                    "url": url,
+                    "expect_body": r"^(\w+\s?)*$",
+                    "interval_seconds": 1,
+                    "timeout_seconds": 2,
+                }
+            ],
+        }
+        with running(tmp_path, "monitor", {}, settings, key=None) as program:
+            wait_until(lambda: len(asked) > 2, what="it was probed three times")
+            for path in ("/healthz", "/readyz", "/metrics", "/"):
+                begun = monotonic()
+                assert program.client.get(path).status_code == 200
+                assert monotonic() - begun < 2
+            assert (
+                'oxherd_probe_failures_total{probe="odd",reason="body"}'
+                in program.client.get("/metrics").text
+            )
+            program.process.terminate()
+            assert program.process.wait(10) == 0
 
 
 def test_metrics_health_page_and_commands_tell(

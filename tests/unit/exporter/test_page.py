@@ -18,6 +18,7 @@ from exporter.page.frame import PageQuery, sign_in
 from exporter.page.plots import plots
 from exporter.page.queues import ROWS, queue_table
 from exporter.peers.model import Peers, PeerStatus
+from exporter.peers.scaler_report import scaler_report
 from exporter.snapshot.queues import BullMQState, QueueId
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler
 from exporter.snapshot.whole import Snapshot
@@ -40,21 +41,23 @@ ABOUT = About(
 PEERS = Peers(
     PeerStatus(
         1.0,
-        {
-            "enabled": False,
-            "targets": [
-                {
-                    "name": NASTY,
-                    "current": 3,
-                    "ready": None,
-                    "desired": 5,
-                    "load_factor": 0.5,
-                    "sentence": f"because {NASTY}",
-                    "override": {"by": NASTY, "reason": "a launch"},
-                },
-                {"name": "other"},
-            ],
-        },
+        scaler_report(
+            {
+                "enabled": False,
+                "targets": [
+                    {
+                        "name": NASTY,
+                        "current": 3,
+                        "ready": None,
+                        "desired": 5,
+                        "load_factor": 0.5,
+                        "sentence": f"because {NASTY}",
+                        "override": {"by": NASTY, "reason": "a launch"},
+                    },
+                    {"name": "other"},
+                ],
+            }
+        ),
         "",
     ),
     PeerStatus(1.0, [{"name": "HighLoad", "severity": "critical", "summary": NASTY, "since": "now"}], ""),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.config.model import LogSettings
-from service.logs import Formatter, LogFileError, ProblemLog, configure, configure_by
+from service.logs import Formatter, LogFileError, LogFormat, ProblemLog, configure, configure_by
+from tests.support.any_json import STEERING
 
 
 @pytest.fixture
@@ -173,3 +175,35 @@ def test_without_an_event_for_its_end_a_problem_that_returns_is_logged_again(
     for problem in ("forbidden", "forbidden", "", "forbidden"):
         problems.report(problem)
     assert [record.message for record in caplog.records] == ["cannot write events"] * 2
+
+
+FORGED = 'mail\n{"level": "error"}\ntime=2026-01-01T00:00:00.000Z level=error event="redis down"\r\x1b[2K'
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_nothing_in_a_log_steers_the_terminal_or_forges_a_line(form: LogFormat) -> None:
+    hostile = FORGED + "".join(STEERING)
+    try:
+        raise ValueError(hostile)  # noqa: TRY301
+    except ValueError:
+        entry = record(hostile, queue=hostile, names=[hostile])
+        entry.exc_info = sys.exc_info()
+    line = Formatter(form).format(entry)
+    assert line.isprintable()
+    assert line.startswith('{"time": "1970' if form == "json" else "time=1970")
+    if form == "json":
+        assert json.loads(line)["queue"] == hostile
+        assert json.loads(line)["level"] == "warning"
+    else:
+        assert re.findall(r"(?:^| )level=(\w+) ", re.sub(r'"(?:[^"\\]|\\.)*"', '""', line)) == ["warning"]
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("_root")
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_a_name_that_is_not_utf_8_is_logged_to_a_file(form: LogFormat, tmp_path: Path) -> None:
+    configure_by(LogSettings(format=form, file=str(tmp_path / "log")), [])
+    logging.getLogger("a").warning("found", extra={"queue": "caf\udce9"})
+    configure("info", form)  # closes it
+    assert "caf\\udce9" in (tmp_path / "log").read_text()

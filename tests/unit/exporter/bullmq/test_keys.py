@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from fnmatch import fnmatchcase
 from time import process_time
 
@@ -162,3 +163,14 @@ def test_what_is_a_pattern() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "pattern", ["*a*a*a*a*a*a*a*a*a*b", "[!b]*[!b]*[!b]*[!b]*b", "?*?*?*?*?*?*?*b", "*" * 200 + "b"]
+)
+def test_no_name_makes_a_pattern_of_the_settings_slow(pattern: str) -> None:
+    begun = time.process_time()
+    for number in range(20):
+        assert not is_selected(QueueId("bull", f"{number}{'a' * 4096}"), (pattern,))
+    assert time.process_time() - begun < 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from exporter.conditions.advice import ADVICE, SILENCE, Context, advice, first_advice
@@ -222,3 +224,14 @@ def test_the_first_failure_with_an_advice_counts() -> None:
     assert message is not None
     assert message.id == "issue.advice.loading"
     assert first_advice(contexts[:1]) is None
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "filling", ["a", ":1", "permissions to ", "the host name cannot be resolved ", " ;:1:"]
+)
+def test_no_text_of_an_error_takes_long_to_advise_on(filling: str) -> None:
+    begun = time.process_time()
+    for text in (filling * 50_000, "the host name cannot be resolved " + filling * 50_000):
+        advice(Context("error", text, "a:1"))
+    assert time.process_time() - begun < 5
