@@ -15,7 +15,14 @@ from scaler.config.policy_layers import checked_policy, resolve
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Override
 from scaler.serving import targets_meant
-from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
+from scaler.state.model import (
+    OperatorState,
+    State,
+    with_known,
+    with_override,
+    with_pause,
+    with_policy,
+)
 from service.clock import now
 from service.units import duration
 
@@ -55,19 +62,20 @@ def set_override(state: State, settings: ScalerSettings, target: TargetSettings,
     if not policy.min_workers <= override.workers <= policy.max_workers:
         bounds = f"{policy.min_workers} to {policy.max_workers} workers"
         raise CommandError(f"{override.workers} is not within the bounds of {target.name}: {bounds}")
-    operator = with_pause(state.operator, target.name, paused=False)
+    operator = with_known(with_pause(state.operator, target.name, paused=False), target.name)
     return replace(state, operator=with_override(operator, target.name, override))
 
 
 def clear_override(state: State, target: TargetSettings) -> State:
-    """Without override and pause: the metrics decide again."""
-    operator = with_override(state.operator, target.name, None)
+    """Without override, pause, and what of them cannot be read: the metrics decide again."""
+    operator = with_known(with_override(state.operator, target.name, None), target.name)
     return replace(state, operator=with_pause(operator, target.name, paused=False))
 
 
 def is_automatic(state: State, target: TargetSettings) -> bool:
     """Whether the metrics decide."""
-    return target.name not in state.operator.overrides and target.name not in state.operator.paused
+    operator = state.operator
+    return not any(target.name in part for part in (operator.overrides, operator.paused, operator.unknown))
 
 
 def pause_target(state: State, target: TargetSettings) -> State:
