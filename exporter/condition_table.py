@@ -85,6 +85,14 @@ _ROWS: Final = (
         unpaged="the counts are there; a right or a key has to be mended, in working hours",
     ),
     HealthCondition(
+        "state_not_written",
+        "bullmq",
+        "medium",
+        5,
+        "the last write of `bullmq.state_file` failed: a restart takes counters back to the one before",
+        unpaged="all figures are right until the exporter is restarted; mend the disk in working hours",
+    ),
+    HealthCondition(
         "queue_partly_unread",
         "bullmq",
         "medium",

@@ -100,6 +100,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "host_memory_low": host.host_memory_low,
     "events_lost": queues.events_lost,
     "events_unreadable": queues.events_unreadable,
+    "state_not_written": queues.state_not_written,
     "queue_partly_unread": queues.queue_partly_unread,
     "candidates_refused": queues.candidates_refused,
     "queues_left_out": queues.queues_left_out,

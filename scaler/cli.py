@@ -226,6 +226,24 @@ def pause(queue: str, config: str | None, url: str | None) -> None:
     _print_result(lambda: commands.set_paused(loaded, target))
 
 
+@main.group(context_settings=CONTEXT)
+def state() -> None:
+    """The state with what operators have set."""
+
+
+@state.command()
+@_config_option
+def discard(config: str | None) -> None:
+    """Go on without the orders that cannot be read: the others stay in force, and targets are scaled again.
+
+    The state as it was is kept beside it, under the name that is printed.
+    """
+    from scaler.commands import override as commands
+
+    loaded = _settings(config)
+    _print_result(lambda: commands.discard_state(loaded))
+
+
 def _send(url: str, action: str, body: dict[str, Any], message: Callable[[dict[str, Any]], str]) -> None:
     from scaler.commands.api_client import CommandRefusedError, send_command
     from service.commands.console import shown_or

@@ -172,7 +172,16 @@ class Controller:
         self._since = {target_step.name: target_step.since for target_step in steps}
         self._log(steps, acting=acting)
         took = monotonic() - begun
-        result = StepResult(time, took, tuple(steps), leading=leading, enabled=enabled, dry_run=dry_run)
+        result = StepResult(
+            time,
+            took,
+            tuple(steps),
+            leading=leading,
+            enabled=enabled,
+            dry_run=dry_run,
+            readable=self._state.readable,
+            write_errors=self._state.write_errors,
+        )
         self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
         if leading:

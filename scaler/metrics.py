@@ -207,6 +207,22 @@ SCALER_FAMILIES: Final = (
         lambda result, _: [((), float(result.dry_run))],
     ),
     ScalerFamily(
+        "oxherd_scaler_state_readable",
+        "gauge",
+        "1 when every order in the state could be read, else 0: a target whose order is not known stays as "
+        "it is, and so do all where the state is not known. Absent where no state is kept.",
+        (),
+        lambda result, _: [] if result.readable is None else [((), float(result.readable))],
+    ),
+    ScalerFamily(
+        "oxherd_scaler_state_write_errors_total",
+        "counter",
+        "Failed writes of the state since the start: of orders, of changes, of what was learned. Absent "
+        "where no state is kept.",
+        (),
+        lambda result, _: [] if result.readable is None else [((), float(result.write_errors))],
+    ),
+    ScalerFamily(
         "oxherd_scaler_last_step_timestamp_seconds",
         "gauge",
         "Unix time of the last step.",

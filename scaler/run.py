@@ -127,8 +127,8 @@ class Scaler:
 
     @property
     def leading(self) -> bool:
-        """Whether this process may act: it is the leader, and it has read the overrides."""
-        return self._state.loaded and self._backend.leading
+        """Whether this process may act: it is the leader, and it knows the orders of operators."""
+        return self._state.loaded and not self._state.why_held and self._backend.leading
 
     @property
     def controller(self) -> Controller:
@@ -152,7 +152,7 @@ class Scaler:
         operator = self._state.operator
         managed = list(self._managed(settings))
         most, limit = self._most_together(settings, managed)
-        if self._state.loaded:
+        if self._state.recalls:
             lost = self._backend.workers_end_with_scaler and not self._dry_run and not self._restored
             self._controller.restore(managed, workers=lost, most=most)
             self._restored = True
@@ -276,6 +276,7 @@ class Scaler:
             interval=self._interval,
             age=self._task.age(),
             actions=self._state.actions,
+            held=self._state.why_held,
             origins={
                 target.name: origins(settings, target, operator.policies.get(target.name))
                 for target in settings.targets
@@ -308,7 +309,8 @@ class Scaler:
     def why_not_ready(self) -> list[str]:
         if not self._task.alive:
             return ["the controller's thread is not running"]
-        return [] if self._controller.last else ["the first step is not done yet"]
+        held = [f"nothing is scaled: {self._state.why_held}"] if self._state.why_held else []
+        return held if self._controller.last else ["the first step is not done yet", *held]
 
     def collect(self) -> Iterable[Metric]:
         """What is not of a step, for prometheus_client."""

@@ -200,7 +200,8 @@ class TargetStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step over all targets. `leading`: this process is the leader, which acts."""
+    """One step over all targets. `leading`: this process is the leader, which acts; `readable`: every order
+    could be read (None: orders are not stored); `write_errors`: of the state, since the start."""
 
     time: float
     took: float
@@ -208,6 +209,8 @@ class StepResult:
     leading: bool = True
     enabled: bool = True
     dry_run: bool = False
+    readable: bool | None = None
+    write_errors: int = 0
 
 
 TOTAL_LIMIT: Final = "max_total_workers"

@@ -29,10 +29,12 @@ def scaler_view(
     configured: Mapping[str, TargetSettings] | None = None,
     interval: float | None = None,
     age: float = 0.0,
+    held: str = "",
 ) -> ScalerView:
     """Everything. Before the first step there are no targets. `origins`: where a target's keys are set;
     `configured`: the targets as they are set, by name; `interval`: seconds between two steps (None: not
-    known); `age`: seconds since the end of the step, by which its figures are older too."""
+    known); `age`: seconds since the end of the step, by which its figures are older too; `held`: why no
+    target is scaled, whatever its metrics say."""
     view: dict[str, Any] = {
         "name": NAME,
         "version": version,
@@ -49,6 +51,7 @@ def scaler_view(
         "enabled": result.enabled,
         "dry_run": result.dry_run,
         "leading": result.leading,
+        "held": held or None,
         "targets": [
             _target(
                 step,

@@ -115,6 +115,7 @@ class BullMQSource:
             events=events,
             node_lags=lags,
             event_totals=self._follower.totals() if self._follower else None,
+            checkpoint=self._follower.checkpoint_writes() if self._follower else None,
             rates=self._follower.rates(events) if self._follower and events else {},
             own=known.own,
             search=known.search,

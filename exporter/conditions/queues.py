@@ -269,5 +269,22 @@ def events_unreadable(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
     )
 
 
+def state_not_written(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """The file that keeps the counters of events over a restart."""
+    state = value_or_none(snapshot.bullmq)
+    if state is None or state.checkpoint is None or not state.checkpoint.failing:
+        return None
+    file = readable(state.checkpoint.file)
+    return Finding(
+        "bullmq",
+        Message("issue.state_not_written.title"),
+        Message("issue.text", text=f"{file}: {state.checkpoint.failing}"),
+        Message("issue.state_not_written.threshold"),
+        Message(
+            "issue.state_not_written.recommendation", command=f"df -h {quote(file.rpartition('/')[0] or '.')}"
+        ),
+    )
+
+
 def _most_first(measured: Mapping[QueueId, float]) -> AffectedQueues:
     return AffectedQueues(by_value(measured), measured)

@@ -31,6 +31,12 @@ def _deployment(assessment: Assessment) -> Iterator[Sample]:
         yield (state.deployment,), 1.0
 
 
+def _write_errors(assessment: Assessment) -> Iterator[Sample]:
+    state = value_or_none(assessment.snapshot.bullmq)
+    if state is not None and state.checkpoint is not None:
+        yield (), float(state.checkpoint.errors)
+
+
 FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "oxherd_redis_deployment_info",
@@ -54,5 +60,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Seconds that collecting from the source took in this scrape.",
         ("source",),
         _duration,
+    ),
+    Family(
+        "oxherd_state_write_errors_total",
+        "counter",
+        "Failed writes of bullmq.state_file since the exporter started, which keeps the counters of events "
+        "over a restart; absent without such a file.",
+        (),
+        _write_errors,
     ),
 )

@@ -143,6 +143,15 @@ class EventTotals(NamedTuple):
         return EventTotals(*map(sub, self, other))
 
 
+class CheckpointWrites(NamedTuple):
+    """Of the `file` that keeps the counters of events over a restart: writes that failed since the start, and
+    why the last one did (empty: it did not)."""
+
+    file: str
+    errors: int = 0
+    failing: str = ""
+
+
 def durations_of(counters: JobCounters) -> bytes:
     """How long jobs waited, and how long attempts ran whatever their outcome, in a form that many samples of
     a queue can be kept in: a fifth of the memory of the counters."""
@@ -409,6 +418,7 @@ class BullMQState:
     unfollowed: Mapping[QueueId, str] = field(default_factory=dict)
     work: Mapping[QueueId, Work] | None = None  # of queues that do not just work; None: nobody remembers
     event_totals: EventTotals | None = None  # None: nothing is followed
+    checkpoint: CheckpointWrites | None = None  # None: the counters are not kept over a restart
     watched_seconds: float = 0.0  # for which `work` can know something
     unlocked: Mapping[QueueId, Unlocked] = field(default_factory=dict)
     changes: Changes | None = field(default=None, compare=False)  # None: anything may have changed

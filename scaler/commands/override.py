@@ -1,4 +1,4 @@
-"""`scaling manual | auto | pause`: the command, and what is printed.
+"""`scaling manual | auto | pause`, `scaling state discard`: the command, and what is printed.
 
 All raise CommandError, StateError, StoreError.
 """
@@ -22,6 +22,7 @@ from scaler.state.commands import (
     set_override,
     why_without_effect,
 )
+from scaler.state.model import orders_text
 from scaler.state.store import Store
 from scaler.targets.machine import limit_of_workers
 from service.config.load import Loaded
@@ -71,6 +72,16 @@ def set_paused(loaded: Loaded[ScalerSettings], target: TargetSettings) -> str:
     """The workers stay as they are."""
     open_store(loaded).update(lambda state: pause_target(state, target))
     return paused_message({"target": target.name}) + _where(loaded)
+
+
+def discard_state(loaded: Loaded[ScalerSettings]) -> str:
+    """Go on with what can be read of the state."""
+    store = open_store(loaded)
+    discarded = store.discard()
+    if discarded is None:
+        return f"{store.name}: every order in it can be read, nothing is discarded"
+    orders = orders_text(discarded.kept.operator) or "none"
+    return f"orders that are kept: {orders}\nwhat could not be read is in {discarded.kept_as}"
 
 
 def _where(loaded: Loaded[ScalerSettings]) -> str:

@@ -39,9 +39,10 @@ def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float
 
 
 def status_exit_code(view: dict[str, Any]) -> int:
-    """1 if a target has a problem, no step is done yet or the last one is long ago, else 0."""
+    """1 if a target has a problem, none is scaled as orders cannot be read, no step is done yet or the last
+    one is long ago, else 0."""
     problem = any(target["error"] or _TROUBLE & set(target["conditions"]) for target in view["targets"])
-    return int(problem or view["time"] is None or late_by(view) is not None)
+    return int(problem or bool(view.get("held")) or view["time"] is None or late_by(view) is not None)
 
 
 def _show(url: str, key: str | None, console: Console, *, as_json: bool, clear: bool = False) -> int:

@@ -61,7 +61,8 @@ def scaling_table(view: Mapping[str, Any]) -> RenderableType:
     if view["time"] is None:
         return Text(translator.translate("scaling.no_step"), "yellow")
     late = [Text(line, "red") for line in late_lines(view, translator)]
-    parts: list[RenderableType] = [*late, *(Text(line, "yellow") for line in _state(view, translator))]
+    held = [Hanging(Text(line, "red")) for line in _held(view, translator)]
+    parts: list[RenderableType] = [*late, *held, *(Text(line, "yellow") for line in _state(view, translator))]
     if not view["targets"]:
         return Group(*parts, Text(translator.translate("scaling.no_targets")))
     parts += [_targets(view, translator), Text()]
@@ -84,10 +85,18 @@ def late_lines(view: Mapping[str, Any], translator: Translator) -> list[str]:
     return [translator.translate("scaling.late", age=duration(late), interval=due)]
 
 
+def _held(view: Mapping[str, Any], translator: Translator) -> list[str]:
+    """Why no target is scaled, where orders cannot be read."""
+    why = view.get("held")
+    return [translator.translate("scaling.held", why=printable(why))] if why else []
+
+
 def _state(view: Mapping[str, Any], translator: Translator) -> list[str]:
     lines = [] if view["enabled"] else [translator.translate("scaling.off")]
     lines += [translator.translate("scaling.dry_run")] if view["dry_run"] else []
-    return lines + ([] if view["leading"] else [translator.translate("scaling.not_leader")])
+    return lines + (
+        [] if view["leading"] or view.get("held") else [translator.translate("scaling.not_leader")]
+    )
 
 
 class Hanging:

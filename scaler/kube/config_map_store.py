@@ -12,13 +12,14 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from scaler.kube.api import KubeApi
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import Json
-from scaler.state.model import FORMAT, State, StateError, from_data, merged
-from scaler.state.store import StoreError, Update
+from scaler.state.model import FORMAT, ORDERS, State, StateError, from_data, merged, to_data, without_doubts
+from scaler.state.store import Discarded, StoreError, Update
 from service.clock import Deadline
 
 log = logging.getLogger(__name__)
@@ -55,15 +56,17 @@ class ConfigMapStore:
         StoreError."""
         config_map, self._config_map = self._config_map or self._get(), None
         raw, invalid = raw_state(config_map)
-        state, problems = from_data(raw)
+        state, problems = from_data(raw, _parts(invalid))
         return state, invalid + problems
 
-    def update(self, update: Callable[[State], State]) -> Update:
-        """Raises StateError if a part that has to change is invalid; and StoreError."""
+    def update(self, update: Callable[[State], State], *, gone: State | None = None) -> Update:
+        """Raises StateError if a part that has to change is invalid; and StoreError, also where the ConfigMap
+        is `gone`: it is not this process' to make."""
+        del gone
         for _ in range(_ATTEMPTS):
             config_map = self._get()
             raw, invalid = raw_state(config_map)
-            before, _ = from_data(raw)
+            before, _ = from_data(raw, _parts(invalid))
             after = update(before)
             patch = _patch(config_map, raw, merged(raw, before, after), invalid)
             if patch is None:
@@ -77,9 +80,26 @@ class ConfigMapStore:
             return Update(before, after, _version(written))
         raise StoreError(f"{self.name} changes faster than it can be written: conflict after conflict")
 
-    def set_aside(self) -> str:
-        """Does nothing: each part of a ConfigMap is read on its own."""
-        return self.name
+    def discard(self) -> Discarded | None:
+        """What a part was is kept in the ConfigMap as PART.unusable."""
+        config_map = self._get()
+        raw, invalid = raw_state(config_map)
+        before, _ = from_data(raw, _parts(invalid))
+        if not before.operator.doubted:
+            return None
+        kept = replace(before, operator=without_doubts(before.operator))
+        data, texts = to_data(kept), config_map.get("data") or {}
+        changed = {
+            part: text for part, text in texts.items() if part in ORDERS and _parsed(text) != data[part]
+        }
+        patch: dict[str, Any] = {"metadata": {"resourceVersion": _version(config_map)}, "data": {}}
+        for part, text in changed.items():
+            patch["data"] |= {part: json.dumps(data[part], indent=2), f"{part}.unusable": text}
+        try:
+            self._api.patch_config_map(self._name, patch, Deadline.after(_TIMEOUT_SECONDS))
+        except KubeError as error:
+            raise StoreError(str(error)) from None
+        return Discarded(kept, f"{', '.join(f'{part}.unusable' for part in changed)} of {self.name}")
 
     def own(self) -> None:
         """Does nothing: leader election makes one scaler act."""
@@ -111,6 +131,18 @@ def raw_state(config_map: Json) -> tuple[dict[str, Any], list[str]]:
     except (ValueError, RecursionError, OSError, EOFError, zlib.error):
         invalid.append(f"{LEARNED}: invalid data")
     return raw, invalid
+
+
+def _parts(invalid: list[str]) -> list[str]:
+    return [line.partition(":")[0] for line in invalid]
+
+
+def _parsed(text: str) -> Any:
+    """None where it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _patch(

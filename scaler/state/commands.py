@@ -15,7 +15,14 @@ from scaler.config.policy_layers import checked_policy, resolve
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.model import Override
 from scaler.serving import targets_meant
-from scaler.state.model import OperatorState, State, with_override, with_pause, with_policy
+from scaler.state.model import (
+    OperatorState,
+    State,
+    with_known,
+    with_override,
+    with_pause,
+    with_policy,
+)
 from service.clock import now
 from service.units import duration
 
@@ -64,19 +71,20 @@ def set_override(
         raise CommandError(f"{override.workers} is not within the bounds of {target.name}: {bounds}")
     if most is not None and target.processes is not None and override.workers > most:
         raise CommandError(f"{override.workers} workers: this machine can run {most} at most")
-    operator = with_pause(state.operator, target.name, paused=False)
+    operator = with_known(with_pause(state.operator, target.name, paused=False), target.name)
     return replace(state, operator=with_override(operator, target.name, override))
 
 
 def clear_override(state: State, target: TargetSettings) -> State:
-    """Without override and pause: the metrics decide again."""
-    operator = with_override(state.operator, target.name, None)
+    """Without override, pause, and what of them cannot be read: the metrics decide again."""
+    operator = with_known(with_override(state.operator, target.name, None), target.name)
     return replace(state, operator=with_pause(operator, target.name, paused=False))
 
 
 def is_automatic(state: State, target: TargetSettings) -> bool:
     """Whether the metrics decide."""
-    return target.name not in state.operator.overrides and target.name not in state.operator.paused
+    operator = state.operator
+    return not any(target.name in part for part in (operator.overrides, operator.paused, operator.unknown))
 
 
 def pause_target(state: State, target: TargetSettings) -> State:

@@ -10,7 +10,16 @@ from typing import Final
 
 from scaler.model import Control
 from scaler.state.learned import Learned, dump_learned, load_learned
-from scaler.state.model import Action, OperatorState, State, StateError, control, with_action, without_expired
+from scaler.state.model import (
+    Action,
+    OperatorState,
+    State,
+    StateError,
+    control,
+    orders_text,
+    with_action,
+    without_expired,
+)
 from scaler.state.store import Store, StoreError, Update
 from service.clock import monotonic, now
 from service.logs import ProblemLog
@@ -19,11 +28,18 @@ log = logging.getLogger(__name__)
 
 _LEARNED_SECONDS: Final = 60.0  # between two writes of nothing but what was learned
 _RETRY_SECONDS: Final = 30.0
+_REPAIR: Final = "repair it, or go on with what can be read of it by `scaling state discard`"
+_UNREAD: Final = object()
+"""The version of a state that has to be read again whatever its version is."""
 
 
 class LiveState:
     """What operators have set, what was done and learned. For one thread; `operator` and `actions` for
-    all."""
+    all.
+
+    Orders that cannot be read are not taken for none: at a start nothing is `loaded`, and later those that
+    were read last stay in force, also where the state is gone.
+    """
 
     def __init__(self, store: Store | None, *, store_may_be_unreachable: bool = False) -> None:
         """`loaded` is false until the store has been read.
@@ -37,19 +53,39 @@ class LiveState:
         self._new_actions: list[Action] = []
         self._save_at = 0.0
         self._unreadable = ProblemLog(log, "state not readable", None)
+        self._held = ProblemLog(log, "state not usable, nothing is scaled", "state usable again")
         self._unsaved = ProblemLog(log, "state not saved", "state saved again")
         self._failed = False
+        self._is_gone = False
+        self._is_read = True
         self._reported: list[str] = []
+        self.why_held = ""
+        """Why no target is scaled, whatever its metrics say; empty if targets are."""
+        self.write_errors = 0
+        """How often the state could not be written since the start."""
         self.loaded = store is None
         if store is None:
             return
         store.own()
         try:
             self._load(store)
+        except StateError as error:
+            self._report_unreadable(error)
         except StoreError as error:
             if not store_may_be_unreachable:
+                store.close()
                 raise
             self._report_unreadable(error)
+
+    @property
+    def readable(self) -> bool | None:
+        """Whether every order could be read at the last look; None: they are not stored."""
+        return None if self._store is None else self._is_read and not self._state.operator.doubted
+
+    @property
+    def recalls(self) -> bool:
+        """Whether `recall` has what was learned, which may be of a state whose orders cannot be read."""
+        return self.loaded or bool(self._state.learned)
 
     @property
     def operator(self) -> OperatorState:
@@ -73,12 +109,14 @@ class LiveState:
             if version == self._version:
                 return
             self._version = version
+            if version is None and not self.why_held:  # while nothing is scaled it is a decision
+                self._report_gone(self._store)
+                return
             state, problems = self._store.read()
         except (StateError, StoreError) as error:
             self._report_unreadable(error)
             return
-        self._report(problems)
-        self._failed = False  # it has changed, and can be read: it may be mended
+        self._report(problems, state.operator)
         if state.operator != self._state.operator:
             log.info("operator state changed", extra={"state": self._store.name})
         self._state = replace(
@@ -93,7 +131,11 @@ class LiveState:
         Raises StateError and StoreError, and what `update` raises.
         """
         if self._store is not None:
-            result = self._store.update(update)
+            try:
+                result = self._store.update(update, gone=self._stored())
+            except StoreError:
+                self.write_errors += 1
+                raise
             with self._lock:
                 # effective at once; `refresh` reads everything
                 self._state = replace(self._state, operator=result.after.operator)
@@ -126,7 +168,7 @@ class LiveState:
         if self._store is None or not self.loaded:
             return
         expired = without_expired(self._state.operator, now()) != self._state.operator
-        news = (expired or self._new_actions) and not self._failed
+        news = (expired or self._new_actions or self._is_gone) and not self._failed
         if not at_once and not news and monotonic() < self._save_at:
             return
         dumped = dict(self._state.learned) | {name: dump_learned(known) for name, known in learned().items()}
@@ -137,14 +179,17 @@ class LiveState:
             return replace(state, learned=dumped, operator=without_expired(state.operator, now()))
 
         try:
-            _, self._state, self._version = self._store.update(with_new)
+            _, self._state, self._version = self._store.update(with_new, gone=self._stored())
         except (StateError, StoreError) as error:
+            self.write_errors += 1
             self._unsaved.report(str(error))
             self._failed = True
             self._save_at = monotonic() + _RETRY_SECONDS
             return
+        if self._state.operator.doubted:
+            self._version = _UNREAD  # an edit that no `refresh` has seen
         self._unsaved.report("")
-        self._failed = False
+        self._failed = self._is_gone = False
         self._new_actions.clear()
         self._save_at = monotonic() + _LEARNED_SECONDS
 
@@ -154,24 +199,47 @@ class LiveState:
             self._store.close()
 
     def _load(self, store: Store) -> None:
-        try:
-            version = store.version()
-            self._state, problems = store.read()
-        except StateError as error:
-            aside = store.set_aside()
-            log.warning("state not usable, starting empty", extra={"error": str(error), "kept_as": aside})
-            self.loaded = True
-            return
+        version = store.version()
+        self._state, problems = store.read()
         self._version, self.loaded = version, True
-        self._report(problems)
+        self._report(problems, self._state.operator)
 
-    def _report_unreadable(self, error: Exception) -> None:
-        self._unreadable.report(str(error))
-        self._reported = []
+    def _stored(self) -> State:
+        """The state without what `save` has yet to add to it."""
+        with self._lock:
+            actions = self._state.actions
+            return replace(self._state, actions=actions[: max(0, len(actions) - len(self._new_actions))])
 
-    def _report(self, problems: list[str]) -> None:
+    def _report_unreadable(self, error: StateError | StoreError) -> None:
+        self._is_read, self._reported = False, []
+        if isinstance(error, StoreError):
+            self._version = _UNREAD
+        if self.loaded:
+            self._unreadable.report(str(error))
+        elif isinstance(error, StoreError):
+            self.why_held = f"the state cannot be read: {error}"
+            self._unreadable.report(str(error))
+        else:
+            self._state = error.readable
+            self._hold(f"the state cannot be read: {error}")
+
+    def _report_gone(self, store: Store) -> None:
+        """What is not there any more says nothing about the orders in it."""
+        self._is_gone, self._failed = True, False
+        orders = orders_text(self._state.operator) or "none"
+        log.warning("state gone, written again", extra={"state": store.name, "orders": orders})
+        self._report([], self._state.operator)
+
+    def _report(self, problems: list[str], operator: OperatorState) -> None:
+        self._is_read = True
+        self._failed = False  # it has changed, and can be read: it may be mended
         self._unreadable.report("")
+        self._hold(f"orders cannot be read: {'; '.join(problems)}" if operator.any_unknown else "")
         for problem in problems:
             if problem not in self._reported:
                 log.warning("part of the state not usable", extra={"part": problem})
         self._reported = problems
+
+    def _hold(self, why: str) -> None:
+        self.why_held = f"{why}; {_REPAIR}" if why else ""
+        self._held.report(self.why_held)

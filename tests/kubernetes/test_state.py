@@ -57,8 +57,8 @@ class Interrupted(ConfigMapStore):
 
     admin: Admin
 
-    def update(self, update: Callable[[State], State]) -> Update:
-        done = super().update(update)
+    def update(self, update: Callable[[State], State], *, gone: State | None = None) -> Update:
+        done = super().update(update, gone=gone)
         self.admin.edit_config_map(STATE, {"paused": '["mail"]'})
         return done
 
@@ -171,6 +171,26 @@ def test_a_state_that_cannot_be_read_is_unknown_until_it_can(
     live_state.refresh()
     assert live_state.loaded
     assert live_state.operator.paused == {"mail"}
+
+
+@pytest.mark.fault
+def test_a_part_that_cannot_be_read_at_a_start_holds_until_somebody_decides(
+    store: ConfigMapStore, admin: Admin
+) -> None:
+    store.update(overridden)
+    admin.edit_config_map(STATE, {"paused": '["video"'})
+    live_state = LiveState(store, store_may_be_unreachable=True)
+    assert "paused: invalid JSON" in live_state.why_held
+    assert live_state.control("text", 0.0).paused
+    discarded = store.discard()
+    assert discarded is not None
+    assert "paused.unusable" in discarded.kept_as
+    live_state.refresh()
+    assert (live_state.why_held, live_state.readable) == ("", True)
+    assert live_state.control("mail", 2000.0).override == OVERRIDE
+    assert not live_state.control("text", 0.0).paused
+    assert admin.config_map(STATE)["data"]["paused.unusable"] == '["video"'
+    assert store.discard() is None
 
 
 def test_without_permission_there_is_an_error(store: ConfigMapStore, admin: Admin) -> None:

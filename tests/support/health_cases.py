@@ -9,6 +9,7 @@ from exporter.config.settings import HealthSettings
 from exporter.snapshot.host import HostState, ProcessState
 from exporter.snapshot.queues import (
     BullMQState,
+    CheckpointWrites,
     JobCounts,
     LeftOut,
     LeftOutReason,
@@ -118,6 +119,11 @@ def unfollowed(state: QueueState, why: str) -> Change:
     return lambda snapshot: replace(
         snapshot, bullmq=Ok(BullMQState((state,), events={}, unfollowed={state.id: why}))
     )
+
+
+def kept(failing: str) -> Change:
+    checkpoint = CheckpointWrites("/var/lib/oxherd/state", 3, failing)
+    return lambda snapshot: replace(snapshot, bullmq=Ok(BullMQState((queue(),), checkpoint=checkpoint)))
 
 
 def looking(problem: str, *queues: QueueState, refused: bool) -> Change:
@@ -329,6 +335,8 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("followed, nothing lost", followed(queue(0)), {}),
     ("one event lost within the hour", followed(queue(0), lost=1), {"events_lost": 5}),
     ("a stream is refused", unfollowed(queue(0), "NOPERM no"), {"events_unreadable": 5}),
+    ("the state file was written", kept(""), {}),
+    ("the state file cannot be written", kept("No space left on device"), {"state_not_written": 5}),
     ("10 % of the memory available", host(memory_available=GIB), {}),
     ("under 10 % of the memory available", host(memory_available=GIB - 1), {"host_memory_low": 20}),
     ("load of twice the cores", host(load=(8.0, 0.0, 0.0)), {}),

@@ -24,7 +24,7 @@ from exporter.bullmq.streams.stream import CHECK_IDLE, Idle, Stream
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
-from exporter.snapshot.queues import Events, EventTotals, QueueId, QueueRates
+from exporter.snapshot.queues import CheckpointWrites, Events, EventTotals, QueueId, QueueRates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
 from service.threads import WorkerGroup
@@ -114,6 +114,10 @@ class Follower:
         with self._totals_lock:
             streams, others = self._streams, self._others
         return _totals(streams.values()).plus(others)
+
+    def checkpoint_writes(self) -> CheckpointWrites | None:
+        """How keeping the counters over a restart goes; None: they are not kept."""
+        return None if self._checkpoint is None else self._checkpoint.writes
 
     def rates(self, events: Mapping[QueueId, Events]) -> QueueRates:
         """Rates and quantiles of the last minutes up to these events."""

@@ -69,7 +69,8 @@ class NativeTally:
         tally = cls()
         schema, zero, first, *counts = map(int, dumped)
         used = sum(count > 0 for count in counts)
-        if not 0 <= schema <= SCHEMA or zero < 0 or used > MAX_BUCKETS or len(counts) > len(_BOUNDS_MS):
+        known = 0 <= schema <= SCHEMA and zero >= 0 and abs(first) <= len(_BOUNDS_MS)
+        if not known or used > MAX_BUCKETS or len(counts) > len(_BOUNDS_MS):
             raise ValueError("not a native histogram")
         tally._schema, tally._zero, tally._first, tally._used = schema, zero, first, used
         tally._counts = array("Q", counts)

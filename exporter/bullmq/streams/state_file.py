@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.bullmq.sharding import owns
-from exporter.bullmq.streams.events import split_id
+from exporter.bullmq.streams.checkpoint_entry import CheckpointEntryError, check_entry, read_entry
 from exporter.bullmq.streams.stream import Stream, StreamPosition
 from exporter.config.shard import UNDIVIDED, QueueShard
-from exporter.snapshot.queues import QueueId
-from service.atomic_file import check_folder, replace_file
+from exporter.snapshot.queues import CheckpointWrites, QueueId
 from service.clock import monotonic
+from service.files.atomic_file import check_folder, replace_file
+from service.files.regular_file import FileTooLargeError, read_regular_file
 
 log = logging.getLogger(__name__)
 
 _FORMAT: Final = "oxherd event streams 1"
 _SECONDS: Final = 5.0  # between two writes
 _RETRY_SECONDS: Final = 60.0  # after one that failed
+_MOST_BYTES: Final = 128 << 20  # ten times what 10,000 busy queues have
+_MOST_NAMED: Final = 10  # lines that cannot be used
 _FORGET_SECONDS: Final = 3600.0  # after which a queue that was not found again is not kept any more
 
 
@@ -32,9 +35,10 @@ class CheckpointFileError(Exception):
 class CheckpointFile:
     """Reads the file when constructed; `save` replaces it atomically, at most every few seconds.
 
-    A file that cannot be used is set aside as NAME.unusable, and counting starts from 0. So do the queues of
-    another shard, if they come back later: what was done meanwhile was counted there. Raises
-    CheckpointFileError when the folder cannot be written to or the file cannot be read.
+    A file that cannot be used is set aside as NAME.unusable, and counting starts from 0; a queue's line that
+    cannot be is left out, with a copy of the file under that name. The queues of another shard start from 0
+    too, if they come back later: what was done meanwhile was counted there. Raises CheckpointFileError when
+    the folder cannot be written to or the file cannot be read.
     """
 
     def __init__(self, path: str, shard: QueueShard = UNDIVIDED) -> None:
@@ -46,13 +50,23 @@ class CheckpointFile:
         self._written: tuple[object, ...] | None = ()
         if problem := check_folder(self._path):
             raise CheckpointFileError(problem)
+        self._errors = 0
+        self._failing = ""
         try:
-            raw = self._path.read_bytes()
+            raw = read_regular_file(self._path, _MOST_BYTES)
         except FileNotFoundError:
             raw = b""
         except OSError as error:
             raise CheckpointFileError(f"cannot be read: {error.strerror}") from None
+        except FileTooLargeError as error:
+            self._set_aside(str(error))
+            raw = b""
         self._known = self._usable(raw) if raw else {}
+
+    @property
+    def writes(self) -> CheckpointWrites:
+        """How writing it went since the start."""
+        return CheckpointWrites(str(self._path), self._errors, self._failing)
 
     def restore(self, queue: QueueId, stream: Stream) -> None:
         """Let the stream go on from where it was left, if the file knows it. Once for each queue."""
@@ -60,15 +74,13 @@ class CheckpointFile:
         if known is None:
             return
         try:
-            position = StreamPosition(
-                known["last"].encode(), *(known[name] for name in StreamPosition._fields[1:])
-            )
-            split_id(position.last)
+            check_entry(known)
             stream.jobs.restore(known["jobs"], known.get("busy", (0, 0)))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            log.warning("checkpoint of a queue not usable", extra={"queue": queue.name})
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            log.warning("checkpoint of a queue not usable", extra={"queue": queue.name, "error": str(error)})
             return
-        stream.resume(position)
+        others: Any = (known.get(name) for name in StreamPosition._fields[1:])
+        stream.resume(StreamPosition(known["last"].encode(), *others))
 
     def save(self, streams: Mapping[QueueId, Stream], *, at_once: bool = False) -> None:
         """Write all of them, if anything has changed and the last time is long enough ago.
@@ -103,26 +115,49 @@ class CheckpointFile:
         try:
             replace_file(self._path, text.encode("ascii"))
         except OSError as error:
-            log.warning("checkpoint not written", extra={"error": error.strerror or "OSError"})
+            self._errors += 1
+            self._failing = error.strerror or "OSError"
+            log.warning("checkpoint not written", extra={"error": self._failing})
             return False
-        self._written = tuple(lines)
+        self._written, self._failing = tuple(lines), ""
         return True
 
     def _usable(self, raw: bytes) -> dict[QueueId, dict[str, Any]]:
-        try:
-            head, *lines = map(json.loads, raw.decode("ascii").splitlines())
-            known = {QueueId(line["prefix"], line["name"]): line for line in lines}
-            if head == _FORMAT:
-                kept = {queue: line for queue, line in known.items() if owns(self._shard, queue)}
-                self._written = () if len(kept) == len(known) else None  # it is written again without them
-                return kept
-        except (ValueError, KeyError, TypeError, RecursionError):
-            pass
-        aside = self._path.with_name(self._path.name + ".unusable")
+        head, *lines = raw.splitlines() or [b""]
+        if head.strip() != json.dumps(_FORMAT).encode():
+            self._set_aside("it is no checkpoint of this version")
+            return {}
+        kept, bad = {}, []
+        for number, line in enumerate(lines, 2):
+            try:
+                queue, entry = read_entry(line)
+            except CheckpointEntryError as error:
+                bad.append((number, str(error)))
+                continue
+            if owns(self._shard, queue):
+                kept[queue] = entry
+        if bad:
+            self._leave_out(bad, raw)
+        self._written = () if len(kept) == len(lines) else None  # it is written again without the others
+        return kept
+
+    def _leave_out(self, bad: Sequence[tuple[int, str]], raw: bytes) -> None:
+        aside = self._aside
+        with suppress(OSError):
+            replace_file(aside, raw)
+        for number, why in bad[:_MOST_NAMED]:
+            log.warning("checkpoint line not usable", extra={"line": number, "error": why})
+        log.warning("checkpoint partly usable", extra={"left_out": len(bad), "kept_as": str(aside)})
+
+    def _set_aside(self, why: str) -> None:
+        aside = self._aside
         with suppress(OSError):
             self._path.replace(aside)
-        log.warning("checkpoint not usable, counting from 0", extra={"kept_as": str(aside)})
-        return {}
+        log.warning("checkpoint not usable, counting from 0", extra={"error": why, "kept_as": str(aside)})
+
+    @property
+    def _aside(self) -> Path:
+        return self._path.with_name(self._path.name + ".unusable")
 
 
 def checkpoint_line(queue: QueueId, position: StreamPosition, stream: Stream) -> str:

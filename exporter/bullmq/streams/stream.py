@@ -521,12 +521,14 @@ class Stream:
         end = split_id(info.last)
         later = sum(split_id(cast("bytes", entry[0])) > end for entry in batch)
         went_back = end < split_id(before) and before != self._skipped_to
-        same = self._moved or self._is_same(info)
+        same = self._moved or self._is_same(info, went_back=went_back)
         self._first_since_check = None
         if info.added is None:
             self._added_before = None
             if went_back and same:
                 self._record_undone(1)
+            elif went_back:
+                self._record_replaced(info.length)
         else:
             self._reconcile(info, later, since_check, went_back=went_back, same=same)
         if went_back:  # another server's stream, or a new one: continue from its end
@@ -542,12 +544,14 @@ class Stream:
             if self.jobs.remembered < remembered:
                 self.counters = self.jobs.counters()
 
-    def _is_same(self, info: StreamInfo) -> bool:
+    def _is_same(self, info: StreamInfo, *, went_back: bool) -> bool:
         """A stream that was created again begins later than the one before it ended, unless the clock of its
         server went back; and one that still has all its entries begins where it always began."""
         if info.complete and self._first_at_check not in (None, info.first):
             return False
         known = self._first_since_check
+        if went_back and info.complete and not self._added_at_check and known not in (None, info.first):
+            return False  # it had no entry at the last check: the first that was read was its first
         if self._added_at_check or (known is None and self._added_at_check is None):
             known = self._last_at_check
         return known is None or (info.first is not None and split_id(info.first) <= split_id(known))
@@ -585,8 +589,8 @@ class Stream:
                 return
             elif same:
                 self._record_undone(min(-missing, self.read))
-            else:
-                self._record_replaced(0)
+            else:  # a new one that went back has only ids before the last that was read: none was read
+                self._record_replaced(added if went_back else 0)
         self._added_before = added - entries - self.lost
 
     def _record_replaced(self, lost: int) -> None:

@@ -87,6 +87,30 @@ def test_what_the_new_stream_lost_is_counted_at_least(
     assert (events.read, events.lost, events.gaps) == (15 + (45 if read_before else 40), 20, 1)
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("quick", [True, False], ids=["looked at", "not looked at"])
+def test_a_stream_written_anew_with_earlier_ids_is_lost_as_far_as_it_is_unread(
+    own: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch, *, quick: bool
+) -> None:
+    """As after a flush with the clock of Redis set back: after three times with later ids."""
+    if quick:
+        monkeypatch.setattr(stream, "_CHECK_BUSY", 0.0)
+        monkeypatch.setattr(stream, "CHECK_IDLE", 0.0)
+    monitor = watched(watch, own, "mail")
+    for turn in range(3):
+        own.cli("del", KEY)
+        add_completed(own, "mail", [60] * 50)
+        assert monitor.events("mail").read == 50 * (turn + 1)
+    own.cli("del", KEY)
+    for number in range(10):
+        own.cli("xadd", KEY, f"{1_500_000_000_000 + number}-0", "event", "completed", "jobId", number)
+    wait_until(lambda: monitor.events("mail").lost == 10, what="they are told as lost", seconds=30)
+    add_completed(own, "mail", [60] * 2)
+    wait_until(lambda: monitor.events("mail").read == 152, what="what comes is counted", seconds=30)
+    events = monitor.events("mail")
+    assert (events.lost, events.undone, events.counters.completed) == (10, 0, 152)
+
+
 def test_a_deletion_right_after_the_first_events_is_told(own: RedisServer, watch: WatchOf) -> None:
     """Before the stream's own counts were looked at once."""
     monitor = watched(watch, own, "mail")

@@ -57,6 +57,7 @@ def written(file: Path) -> int:
     return file.stat().st_mtime_ns if file.exists() else 0
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_totals_over_a_restart_under_load(server: RedisServer, tmp_path: Path, how: signal.Signals) -> None:
     queue, port, state = f"again-{how.name}", free_port(), tmp_path / "state"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final
 from unittest import mock
+from uuid import uuid4
 
 from exporter.host.collect import collect_process
 from lab.ports import free_port
@@ -17,6 +20,7 @@ from tests.support.judgement.cause import Cause, Servers, World
 _PORT: Final = free_port()
 _ROOM_BYTES: Final = 256 << 20
 _BEHIND: Final = 120.0
+_STATE: Final = Path(gettempdir()) / f"oxherd-judgement-{uuid4().hex}" / "state"
 
 
 def _listen(servers: Servers) -> None:
@@ -74,6 +78,25 @@ def _hide_proc(servers: Servers) -> None:
     servers.kept.enter_context(mock.patch("psutil.PROCFS_PATH", empty))
 
 
+def _state_folder(servers: Servers) -> None:
+    """A write that failed is tried again soon."""
+    _STATE.parent.mkdir(parents=True)
+    servers.undo.callback(shutil.rmtree, _STATE.parent, ignore_errors=True)
+    servers.undo.enter_context(mock.patch("exporter.bullmq.streams.state_file._RETRY_SECONDS", 1.0))
+    servers.jobs.add("mail")
+
+
+def _move_state_folder(servers: Servers) -> None:
+    """As a volume that is not mounted any more."""
+    _STATE.parent.rename(_STATE.parent.with_suffix(".away"))
+    servers.jobs.add("mail")
+
+
+def _move_state_folder_back(servers: Servers) -> None:
+    del servers
+    _STATE.parent.with_suffix(".away").rename(_STATE.parent)
+
+
 WORLDS: Final = (
     World(
         "the exporter and its host",
@@ -109,6 +132,16 @@ WORLDS: Final = (
             ),
             Cause("the exporter's clock is set back", "clock_offset_high", _set_clock_back, _set_clock_right),
         ),
+    ),
+    World.of(
+        Cause(
+            "the folder of the state file is gone",
+            "state_not_written",
+            _move_state_folder,
+            _move_state_folder_back,
+            prepare=_state_folder,
+            settings={"bullmq": {"state_file": str(_STATE)}},
+        )
     ),
     World.of(Cause("/proc is hidden", "source_unreadable", _hide_proc, lambda servers: servers.kept.close())),
 )

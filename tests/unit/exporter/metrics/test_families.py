@@ -46,7 +46,8 @@ OURS = """oxherd_redis_deployment_info
 oxherd_health_score oxherd_health_status oxherd_health_penalty oxherd_collect_success
 oxherd_issue oxherd_issue_affected oxherd_issue_subjects
 oxherd_collect_duration_seconds oxherd_probe_success oxherd_probe_duration_seconds oxherd_probe_failures_total
-oxherd_probe_http_status_code oxherd_probe_certificate_expiry_timestamp_seconds"""
+oxherd_probe_http_status_code oxherd_probe_certificate_expiry_timestamp_seconds
+oxherd_state_write_errors_total"""
 
 
 def test_every_series_that_was_promised_is_declared_and_no_other() -> None:

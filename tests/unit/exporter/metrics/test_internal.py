@@ -6,7 +6,7 @@ from exporter.assessment import Assessment
 from exporter.health import Health
 from exporter.metrics.internal import FAMILIES
 from exporter.snapshot.host import ProcessState
-from exporter.snapshot.queues import BullMQState, QueueId
+from exporter.snapshot.queues import BullMQState, CheckpointWrites, QueueId
 from exporter.snapshot.redis import Info, NodeReading, RedisState, Topology
 from exporter.snapshot.whole import Snapshot
 from service.outcome import Failed, Ok, Outcome
@@ -50,7 +50,14 @@ def test_every_source_that_is_on_has_its_duration_the_failed_ones_too() -> None:
 
 
 def test_what_is_switched_off_is_not_there() -> None:
-    assert [read(name, Snapshot(0.0)) for name in FAMILY] == [{}, {}, {}]
+    assert all(read(name, Snapshot(0.0)) == {} for name in FAMILY)
+
+
+def test_failed_writes_are_counted_where_the_counters_are_kept() -> None:
+    errors = FAMILY["oxherd_state_write_errors_total"]
+    for checkpoint, samples in ((None, []), (CheckpointWrites("/state", 3, "full"), [((), 3.0)])):
+        snapshot = Snapshot(0.0, bullmq=Ok(BullMQState((), checkpoint=checkpoint)))
+        assert list(errors.read(Assessment(snapshot, Health(100.0, "healthy", ())))) == samples
 
 
 def test_the_deployment_is_a_label_once_it_is_known() -> None:

@@ -62,6 +62,14 @@ def test_a_last_step_that_is_long_ago_is_said_first_and_is_not_ok(
     assert stream.getvalue().startswith(first) == late
 
 
+def test_orders_that_cannot_be_read_are_said_first_and_are_not_ok(view: dict[str, Any]) -> None:
+    shown = view | {"enabled": True, "dry_run": False, "leading": False, "held": "the state cannot be read"}
+    held, head, *_ = lines(shown)
+    assert (held, head[:6]) == ("nothing is scaled: the state cannot be read", "target")
+    assert status_exit_code(shown) == 1
+    assert status_exit_code(shown | {"held": None}) == 0
+
+
 def test_figures_age_with_the_step() -> None:
     sample = QueueSample(at=1000.0, waiting=1, active=0)
     step = TargetStep(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,12 +17,15 @@ from scaler.state.model import (
     control,
     from_data,
     from_json,
+    merged,
     to_data,
     to_json,
     with_action,
+    with_known,
     with_override,
     with_pause,
     with_policy,
+    without_doubts,
     without_expired,
 )
 
@@ -113,7 +117,9 @@ def test_an_invalid_part_is_reported_and_the_others_apply() -> None:
     data["actions"] = 7
     data["learned"] = []
     state, problems = from_json(json.dumps(data))
-    assert state == State(with_override(OperatorState(), "mail", FOREVER))
+    assert replace(state, operator=without_doubts(state.operator)) == State(
+        with_override(OperatorState(), "mail", FOREVER)
+    )
     assert [problem.split(":")[0] for problem in problems] == [
         "overrides.video",
         "overrides.audio",
@@ -122,6 +128,63 @@ def test_an_invalid_part_is_reported_and_the_others_apply() -> None:
         "enabled",
         "actions",
     ]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("workers", 1e9 + 0.5),
+        ("workers", 1e400),
+        ("workers", float("nan")),
+        ("workers", -1),
+        ("workers", None),
+        ("at", float("nan")),
+        ("until", "tomorrow"),
+        ("until", float("nan")),
+        ("until", 1e300),
+        ("until", -1e300),
+    ],
+)
+def test_an_order_that_cannot_be_read_leaves_its_target_as_it_is(name: str, value: object) -> None:
+    data = to_data(State(with_override(with_override(OperatorState(), "mail", FOREVER), "video", FOREVER)))
+    data["overrides"]["video"][name] = value
+    state, [problem] = from_json(json.dumps(data))
+    assert problem.startswith("overrides.video: ")
+    assert control(state.operator, "video", 0.0) == Control(paused=True)
+    assert control(state.operator, "mail", 0.0) == Control(override=FOREVER)
+    cleared = replace(state, operator=with_known(state.operator, "video"))
+    assert merged(data, state, cleared)["overrides"].keys() == {"mail"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "part", [{"overrides": []}, {"paused": "mail"}, {"paused": [1]}, {"policies": 7}, {"enabled": "no"}]
+)
+def test_a_part_that_cannot_be_read_may_have_an_order_for_any_target(part: dict[str, object]) -> None:
+    state, problems = from_data(to_data(State()) | part)
+    assert len(problems) == 1
+    assert state.operator.any_unknown
+    assert control(state.operator, "mail", 0.0).paused
+
+
+def test_a_policy_that_cannot_be_read_leaves_its_target_as_it_is() -> None:
+    state, _ = from_data(to_data(State()) | {"policies": {"a: b": "x", "mail": {"max_workers": 3}}})
+    assert (state.operator.unknown, state.operator.any_unknown) == (frozenset({"a: b"}), False)
+
+
+def test_parts_without_orders_hold_nothing() -> None:
+    parts = {"actions": 7, "learned": [], "interval_seconds": "soon"}
+    state, problems = from_data(to_data(State()) | parts)
+    assert (len(problems), state.operator.doubted) == (3, False)
+
+
+def test_what_can_be_read_of_another_version_is_kept() -> None:
+    data = to_data(State(with_override(OperatorState(), "mail", FOREVER)))
+    for changed in ({"format": "oxherd scaler 9"}, {"format": None}):
+        with pytest.raises(StateError) as error:
+            from_data(data | changed)
+        assert error.value.readable.operator.overrides == {"mail": FOREVER}
 
 
 def test_settings_of_an_earlier_version_are_left_out_and_named() -> None:

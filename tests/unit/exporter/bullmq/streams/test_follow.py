@@ -185,7 +185,31 @@ def test_ids_that_went_back_are_followed_from_their_end(server: Streams, timed: 
     server.add(4500, "added 3")
     timed.round()
     events = timed.events()
-    assert (events.read, events.lost) == (2, 0)
+    assert (events.read, events.lost, events.undone) == (2, 1, 0), "the one before the last that was read"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("looks", [1, 3], ids=["as it was new", "known for long"])
+def test_a_stream_written_anew_with_earlier_ids_is_told_as_lost(
+    server: Streams, timed: SteppedFollower, looks: int
+) -> None:
+    """As after a flush with the clock set back: what it has is in no counter."""
+    timed.round()
+    for look in range(looks):
+        for n in range(50):
+            server.add(50_000 + 1000 * look + n, f"completed {look}-{n}")
+        timed.round(seconds=12)
+    read = timed.events().read
+    assert read == 50 * looks
+    for table in (server.entries, server.added, server.last):
+        table.clear()
+    for n in range(10):
+        server.add(4000 + n, f"completed new-{n}")
+    events = timed.events(seconds=20)
+    assert (events.read, events.lost, events.undone) == (read, 10, 0)
+    server.add(5000, "completed last")
+    events = timed.events(seconds=12)
+    assert (events.read, events.lost, events.undone) == (read + 1, 10, 0)
 
 
 def test_jobs_that_went_without_an_event_are_forgotten(server: Streams, timed: SteppedFollower) -> None:

@@ -149,7 +149,7 @@ def test_native_histograms_go_on(server: Streams, begin: Begin) -> None:
 
 @pytest.mark.parametrize(
     "torn",
-    [b"{", b'"oxherd event streams 1"\n{"prefix": "bull"', b'"something else"\n', b"\xff", b"[]\n[]\n"],
+    [b"{", b'"oxherd event stre', b'"something else"\n', b"\xff", b"[]\n[]\n"],
 )
 def test_a_file_that_is_none_is_set_aside(path: Path, torn: bytes) -> None:
     path.write_bytes(torn)
@@ -172,11 +172,48 @@ def test_an_invalid_entry_affects_only_its_queue(server: Streams, begin: Begin, 
     assert {events[queue].counters.added for queue in (MAIL, OTHER)} == {0, 1}
 
 
+@pytest.mark.fault
+def test_a_bad_line_is_named_and_the_others_go_on(
+    server: Streams, begin: Begin, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    timed = begin()
+    server.add(500, "added 1")
+    server.add(500, "added 1", queue="other")
+    timed.round(MAIL, OTHER, seconds=10)
+    server.add(600, "added 2")
+    timed.round(MAIL, OTHER, seconds=10)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])  # torn
+    restarted = begin()
+    restarted.round(MAIL, OTHER)
+    assert {events.counters.added for events in restarted.follower.events().values()} == {0, 1}
+    lines = [vars(record).get("line") for record in caplog.records]
+    assert 3 in lines
+    assert path.with_name("state.unusable").read_bytes() == whole[:-40]
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(10)
+def test_a_fifo_is_refused_and_a_huge_file_is_set_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(path)
+    with pytest.raises(CheckpointFileError, match="not a regular file"):
+        CheckpointFile(str(path))
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert CheckpointFile(str(path))._known == {}
+    assert path.with_name("state.unusable").exists()
+    assert "larger than 128 MiB" in str(vars(caplog.records[-1])["error"])
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointFileError, match=r"nowhere is not a folder"):
         CheckpointFile(str(tmp_path / "nowhere" / "state"))
 
 
+@pytest.mark.fault
 def test_a_full_disk_affects_only_the_file(
     server: Streams, begin: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +226,13 @@ def test_a_full_disk_affects_only_the_file(
     server.add(1000, "added 1")
     assert timed.events(seconds=10).read == 1
     assert "checkpoint not written" in caplog.text
+    failed = timed.follower.checkpoint_writes()
+    assert failed is not None
+    assert (failed.errors > 0, failed.failing) == (True, "No space left on device")
+    monkeypatch.undo()
+    server.add(2000, "added 2")
+    timed.round(seconds=100)
+    assert timed.follower.checkpoint_writes() == failed._replace(failing="")
 
 
 def test_events_that_redis_lost_in_between_are_reported(server: Streams, begin: Begin) -> None:

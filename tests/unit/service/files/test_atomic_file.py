@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.atomic_file import check_folder, replace_file
+from service.files.atomic_file import check_folder, replace_file
 
 
 def test_the_content_is_replaced_for_its_owner_only(tmp_path: Path) -> None:
@@ -22,6 +22,7 @@ def test_the_content_is_replaced_for_its_owner_only(tmp_path: Path) -> None:
     assert (status.st_ino, status.st_mtime_ns, status.st_size) == (now.st_ino, now.st_mtime_ns, now.st_size)
 
 
+@pytest.mark.fault
 def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     target, link = tmp_path / "data" / "state", tmp_path / "state"
@@ -60,6 +61,7 @@ def test_root_leaves_the_file_to_its_owner(tmp_path: Path, monkeypatch: pytest.M
     assert len(owners) == 2
 
 
+@pytest.mark.fault
 def test_the_old_content_stays_when_the_new_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

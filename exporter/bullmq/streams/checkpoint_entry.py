@@ -1,0 +1,119 @@
+"""One line of the checkpoint: every number is looked at before any is used, as people edit files. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from exporter.bullmq.keys import base
+from exporter.bullmq.streams.events import COUNTS, OUTCOMES
+from exporter.snapshot.queues import QueueId
+
+_MOST: Final = 1 << 62
+"""Of a count: what is added to it later fits into 63 bits."""
+_LAST_PART: Final = (1 << 64) - 1
+"""Of a stream id's two numbers."""
+_LAST_TIME: Final = 253_402_300_799
+"""Unix seconds, of the year 9999."""
+_ID: Final = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?", re.ASCII)
+
+
+class CheckpointEntryError(ValueError):
+    """The line cannot be used; the text names what of it, and what it should be."""
+
+
+def read_entry(line: bytes) -> tuple[QueueId, dict[str, Any]]:
+    """The queue of a line and its data, of which nothing else is checked. Raises CheckpointEntryError."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        raise CheckpointEntryError("not JSON") from None
+    if not isinstance(entry, dict):
+        raise CheckpointEntryError("should be an object")  # it is data
+    queue = QueueId(_text(entry, "prefix"), _text(entry, "name"))
+    try:
+        base(queue).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise CheckpointEntryError("name: no text that Redis can have") from None
+    return queue, entry
+
+
+def check_entry(entry: Mapping[str, Any]) -> None:
+    """Raises CheckpointEntryError unless every number in it is one that can have been counted."""
+    _check_id(_text(entry, "last"))
+    for name in ("read", "lost", "undone"):
+        _whole(entry, name)
+    if entry.get("added_before") is not None:
+        _whole(entry, "added_before", least=-_MOST)
+    since: Any = entry.get("since")
+    if type(since) not in (int, float) or not 0 <= since <= _LAST_TIME:
+        raise CheckpointEntryError("since: should be unix seconds")
+    busy = _list(entry, "busy") if "busy" in entry else [0, 0]
+    if len(busy) != 2:
+        raise CheckpointEntryError("busy: should be two numbers")
+    _each(busy[:1], "busy", _MOST)
+    _each(busy[1:], "busy", _LAST_PART)
+    _check_jobs(_object(entry, "jobs"))
+
+
+def _check_jobs(jobs: Mapping[str, Any]) -> None:
+    counts = _list(jobs, "counts")
+    if len(counts) < len(COUNTS):
+        raise CheckpointEntryError(f"counts: should be {len(COUNTS)} numbers")
+    _each(counts, "counts")
+    _list(jobs, "bounds")
+    _each(_list(jobs, "wait"), "wait")
+    processing = _object(jobs, "processing")
+    for outcome in OUTCOMES:
+        _each(_list(processing, outcome), outcome)
+    if jobs.get("native") is not None:
+        for name, numbers in _object(jobs, "native").items():
+            if not isinstance(numbers, list):
+                raise CheckpointEntryError(f"native.{name}: should be a list")
+            _each(numbers[:2] + numbers[3:], f"native.{name}")
+            _each(numbers[2:3], f"native.{name}", _MOST, least=-_MOST)
+    for name in ("waits", "active", "returned"):
+        for pair in _list(jobs, name):
+            if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+                raise CheckpointEntryError(f"{name}: should be pairs of a job and a time")
+            _each(pair[1:], name, _LAST_PART)
+
+
+def _check_id(text: str) -> None:
+    found = _ID.fullmatch(text)
+    if found is None or any(int(part or 0) > _LAST_PART for part in found.groups()):
+        raise CheckpointEntryError("last: should be the id of an entry")
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    value = data.get(name)
+    if not isinstance(value, str):
+        raise CheckpointEntryError(f"{name}: should be a text")
+    return value
+
+
+def _list(data: Mapping[str, Any], name: str) -> list[Any]:
+    value = data.get(name)
+    if not isinstance(value, list):
+        raise CheckpointEntryError(f"{name}: should be a list")
+    return value
+
+
+def _object(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = data.get(name)
+    if not isinstance(value, dict):
+        raise CheckpointEntryError(f"{name}: should be an object")
+    return value
+
+
+def _whole(data: Mapping[str, Any], name: str, least: int = 0) -> None:
+    _each([data.get(name)], name, least=least)
+
+
+def _each(numbers: list[Any], name: str, most: int = _MOST, least: int = 0) -> None:
+    """A bool is none, and neither is a float: what is counted is whole."""
+    for number in numbers:
+        if type(number) is not int or not least <= number <= most:
+            raise CheckpointEntryError(f"{name}: should be a whole number from {least} to {most}")

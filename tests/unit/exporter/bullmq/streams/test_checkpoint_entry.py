@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.bullmq.streams.checkpoint_entry import CheckpointEntryError, check_entry, read_entry
+from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.state_file import checkpoint_line
+from exporter.bullmq.streams.stream import Stream, StreamPosition
+from exporter.snapshot.queues import QueueId
+from tests.support.state_entries import BROKEN, broken
+
+MAIL = QueueId("bull", "mail")
+POSITION = StreamPosition(b"1000-0", 5, 1, 0, -3, 1.8e9)
+
+pytestmark = pytest.mark.fault
+
+
+def entry(*, native: bool = True) -> dict[str, Any]:
+    jobs = Jobs(native=native)
+    jobs.feed([[b"1000-0", [b"event", b"waiting", b"jobId", b"7"]]])
+    jobs.feed([[b"1500-0", [b"event", b"active", b"jobId", b"7"]]])
+    jobs.feed([[b"9500-0", [b"event", b"completed", b"jobId", b"7"]]])
+    jobs.feed([[b"9600-0", [b"event", b"waiting", b"jobId", b"8"]]])
+    loaded: dict[str, Any] = json.loads(checkpoint_line(MAIL, POSITION, Stream(MAIL, jobs, 1.8e9)))
+    return loaded
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_what_was_written_can_be_used(*, native: bool) -> None:
+    written = entry(native=native)
+    assert read_entry(json.dumps(written).encode())[0] == MAIL
+    check_entry(written)
+
+
+@pytest.mark.parametrize(("part", "value"), BROKEN)
+def test_a_number_that_nothing_was_counted_as_is_named(part: str, value: object) -> None:
+    with pytest.raises(
+        CheckpointEntryError, match=rf"^{part.rpartition('.')[2].rstrip('0123456789')}"
+    ) as error:
+        check_entry(broken(entry(), part, value))
+    assert "should be" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"\xff\x00",
+        b"[" * 100_000,
+        b"7",
+        b"{}",
+        b'{"prefix": "a"}',
+        b'{"prefix": "\\ud800", "name": ""}',
+    ],
+)
+def test_a_line_that_is_none_is_an_error(line: bytes) -> None:
+    with pytest.raises(CheckpointEntryError):
+        read_entry(line)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+PARTS = (*StreamPosition._fields, "busy", "jobs", *(f"jobs.{part}" for part in Jobs().dump()), "jobs.native")
+
+
+@given(st.sampled_from(PARTS), VALUES)
+def test_whatever_an_entry_has_it_is_used_or_named(part: str, value: object) -> None:
+    """And what is used can be counted on and served."""
+    changed = broken(entry(), part, value)
+    jobs = Jobs(native=True)
+    try:
+        check_entry(changed)
+        jobs.restore(changed["jobs"], changed.get("busy", (0, 0)))
+    except (CheckpointEntryError, ValueError, TypeError, KeyError, OverflowError):
+        return
+    jobs.feed([[b"%d-0" % (1 << 50), [b"event", b"active", b"jobId", b"8"]]])
+    jobs.feed([[b"%d-0" % (1 << 51), [b"event", b"completed", b"jobId", b"8"]]])
+    counters = jobs.counters()
+    counts = (counters.added, counters.completed, *counters.wait.counts)
+    assert all(float(count or 0) >= 0 for count in counts)
