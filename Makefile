@@ -1,6 +1,6 @@
 # What a person does with this checkout. Each target installs what it lacks first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-faults test-manifests check types lint bench bench-quick docs translations lock clean
+.PHONY: help setup demo test test-unit test-integration test-alerts test-versions test-prometheus test-cluster test-faults fuzz test-manifests check types lint bench bench-quick docs translations lock clean
 PYTHON ?= python3
 bin := .venv/bin
 # Files of tests side by side: most of them wait for servers, so that two cores carry four.
@@ -40,6 +40,9 @@ test-cluster: setup ## the scaler's tests against the Kubernetes that OXHERD_TES
 
 test-faults: setup ## every fault and attack of docs/reliability.md, those that take minutes too
 	$(bin)/python -m pytest $(side_by_side) -m fault
+
+fuzz: setup ## a million changed inputs for everything that reads what others wrote; hours. OPTIONS="--inputs N TARGET"
+	$(bin)/python -m tests.fuzz $(OPTIONS)
 
 test-manifests: setup ## checkov's checks of the manifests; installs it apart, 290 MB
 	scripts/check-manifests.sh .lab/checkov

@@ -1,7 +1,12 @@
-"""A soak of the scaler: `python -m bench.faults --minutes 60 [--seed N] [--record FILE]`.
+"""A soak: `python -m bench.faults --minutes 120 [--seed N] [--rate JOBS/S] [--record FILE]`.
 
-Real workers with jobs of 1 s, 60 s and 240 s, and a fault each minute; see bench/faults/plan.py. The exit
-code is 1 if a job was lost, began twice, failed or starved, a worker was killed, or was there for nothing.
+Real workers with jobs of 1 s, 60 s and 240 s, which the scaler starts and stops, a stream of short jobs at
+`rate`, and a fault each minute; see bench/faults/plan.py. The same seed has the same faults and jobs.
+
+A line for each thing that has to hold, and `NOT RIGHT` for each that did not, with the exit code 1: no job
+lost, begun twice, failed or starved, no worker killed or there for nothing; counters exact but for what is
+told as lost; memory and descriptors flat after ten minutes; no program that ends by itself; no scrape that an
+attack keeps out; no alert that no fault explains.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -18,9 +23,12 @@ from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
+from bench.faults.injected import begin
 from bench.faults.outcome import Outcome, findings, late
-from bench.faults.plan import LOADS, Fault, arrivals, faults
-from bench.faults.world import World, begin, running_world
+from bench.faults.plan import INTERVAL, LOADS, Fault, arrivals, faults
+from bench.faults.steady import growth, strange_alerts, unanswered
+from bench.faults.stream import StreamTally, uncounted
+from bench.faults.world import World, running_world
 
 _RECORDS = TypeAdapter(tuple[list[Fault], list[Outcome]])
 _REST_SECONDS = 420.0  # for the last of the long jobs
@@ -30,38 +38,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.faults")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--rate", type=float, default=1000.0, metavar="JOBS/S", help="of the short jobs")
     parser.add_argument("--record", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     random = Random(options.seed)
     seconds = 60 * options.minutes
     planned, jobs = faults(seconds, random), arrivals(seconds, random)
-    with TemporaryDirectory(prefix="oxherd-faults-") as folder, running_world(Path(folder)) as world:
-        threads = [threading.Thread(target=world.watch), threading.Thread(target=world.add, args=(jobs,))]
+    with (
+        TemporaryDirectory(prefix="oxherd-faults-") as folder,
+        running_world(Path(folder), options.rate) as world,
+    ):
+        streamed = threading.Event()
+        adding = threading.Thread(target=world.add, args=(jobs,))
+        streaming = threading.Thread(target=world.stream.run, args=(streamed,))
+        watching = [threading.Thread(target=watch) for watch in (world.watch, world.watch_programs)]
+        threads = [adding, streaming, *watching]
         for thread in threads:
             thread.start()
         try:
             happened = _play(world, seconds, planned)
-            threads[1].join()
+            adding.join()
+            streamed.set()
+            streaming.join()
+            world.stream.wait_until_done()
             for load in LOADS:
                 with suppress(TimeoutError):  # those that are not done are lost, and reported
                     world.bullmq.wait_for_counts(
                         load.queue, {"completed": world.added[load.name]}, seconds=_REST_SECONDS
                     )
+            time.sleep(3 * INTERVAL)
         finally:
+            streamed.set()
             world.ended.set()
             for thread in threads:
                 thread.join()
         outcomes = [world.outcome(load) for load in LOADS]
+        tallies = list(world.stream.tallies(world.prometheus))
+        verdicts = {
+            "jobs that the scaler's workers ran": [
+                line for outcome in outcomes for line in findings(outcome, happened)
+            ],
+            f"counters of {world.stream.added} short jobs": list(uncounted(tallies)),
+            "memory and descriptors": list(growth(world.footprints)),
+            "programs that ended by themselves": world.died,
+            "scrapes during attacks": list(unanswered(world.failed_scrapes(), happened)),
+            "alerts": list(strange_alerts(world.fired(), happened)),
+        }
     if options.record:
         options.record.write_bytes(_RECORDS.dump_json((happened, outcomes)))
-    return report(happened, outcomes)
+    _print(happened, outcomes, tallies)
+    return report(verdicts)
 
 
-def report(happened: Sequence[Fault], outcomes: Sequence[Outcome]) -> int:
-    """Print it; the exit code."""
+def report(verdicts: Mapping[str, Sequence[str]]) -> int:
+    """Print what held and what did not; the exit code."""
+    for line, problems in verdicts.items():
+        print(f"{'NOT RIGHT' if problems else 'held'}  {line}")
+        for problem in problems:
+            print(f"           {problem}")
+    return int(any(verdicts.values()))
+
+
+def _print(happened: Sequence[Fault], outcomes: Sequence[Outcome], tallies: Sequence[StreamTally]) -> None:
     for fault in happened:
         print(f"{fault.begin:6.0f} to {fault.end:6.0f} s  {fault.kind}, {fault.load}")
-    problems = [line for outcome in outcomes for line in findings(outcome, happened)]
+    for tally in tallies:
+        print(tally)
     for outcome in outcomes:
         waits = sorted(job.taken - job.added for job in outcome.jobs)
         most = max((look.requested for look in outcome.looks), default=0)
@@ -69,9 +111,6 @@ def report(happened: Sequence[Fault], outcomes: Sequence[Outcome]) -> int:
             f"{outcome.load.name}: {outcome.added} jobs, {late(outcome)} over the SLO, the longest wait "
             f"{waits[-1] if waits else 0:.0f} s; {outcome.starts} workers started, at most {most} at once"
         )
-    for problem in problems:
-        print(f"NOT RIGHT  {problem}")
-    return int(bool(problems))
 
 
 def _play(world: World, seconds: float, planned: Sequence[Fault]) -> list[Fault]:

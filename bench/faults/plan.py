@@ -32,6 +32,22 @@ Kind: TypeAlias = Literal[
     "rate limit",
     "counters jump",
     "scaler stands still",
+    "exporter killed",
+    "exporter stands still",
+    "disk full",
+    "no more descriptors",
+    "no more memory",
+    "password rotated",
+    "clients killed",
+    "replica away",
+    "replica hangs",
+    "Prometheus hangs",
+    "Redis' clock ahead",
+    "odd entries and keys",
+    "slow headers",
+    "vanishing scrapers",
+    "slow readers",
+    "crowd of scrapes",
 ]
 
 SECONDS: Final[dict[Kind, float]] = {
@@ -45,8 +61,33 @@ SECONDS: Final[dict[Kind, float]] = {
     "rate limit": 35.0,
     "counters jump": 5.0,
     "scaler stands still": 15.0,
+    "exporter killed": 3.0,
+    "exporter stands still": 15.0,
+    "disk full": 30.0,
+    "no more descriptors": 20.0,
+    "no more memory": 10.0,
+    "password rotated": 2.0,
+    "clients killed": 1.0,
+    "replica away": 50.0,
+    "replica hangs": 10.0,
+    "Prometheus hangs": 15.0,
+    "Redis' clock ahead": 1.0,
+    "odd entries and keys": 20.0,
+    "slow headers": 30.0,
+    "vanishing scrapers": 10.0,
+    "slow readers": 30.0,
+    "crowd of scrapes": 10.0,
 }
 """How long each lasts."""
+
+ATTACKS: Final[frozenset[Kind]] = frozenset(
+    {"slow headers", "vanishing scrapers", "slow readers", "crowd of scrapes"}
+)
+"""By clients without a key: each true scrape is answered meanwhile."""
+
+
+_BESIDE: Final[frozenset[Kind]] = frozenset({"replica away", "replica hangs", "odd entries and keys"})
+"""Of what the scaler and its workers do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +162,8 @@ def arrivals(seconds: float, random: Random) -> list[Arrival]:
 
 def affected(fault: Fault, load: str) -> bool:
     """Whether a fault may make jobs of this load wait."""
+    if fault.kind in ATTACKS or fault.kind in _BESIDE:
+        return False
     of_one = fault.kind in {"pause", "rate limit", "shard hangs", "Redis failover"}
     return fault.load == load or not of_one
 

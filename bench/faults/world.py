@@ -1,27 +1,33 @@
-"""What runs in a soak: a cluster, two exporters, Prometheus, the scaler and its workers; and its faults."""
+"""What runs in a soak: a cluster, two exporters, Prometheus with the shipped rules, the scaler with its
+workers, and a stream of short jobs."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psutil
 
 from bench.faults.outcome import Look, Outcome
-from bench.faults.plan import GRACE, INTERVAL, LOADS, SLO, START, START_COST, Arrival, Fault, Load
+from bench.faults.plan import GRACE, INTERVAL, LOADS, SLO, START, START_COST, Arrival, Load
+from bench.faults.steady import Fired, Footprint
+from bench.faults.stream import STREAM_QUEUES, StreamLoad
 from bench.programs import ROOT, Program, job_times, running_scaler, scrapes, status_of, worker_runs
-from exporter.bullmq.streams.events import COUNTS
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster
 from lab.prometheus import Prometheus, start_prometheus
+from lab.redis import RedisServer
 
-_JUMP: Final = 1_000_000
+USER: Final = "watcher"
+"""Whom the exporters are to Redis; the password changes."""
+_RULES: Final = ROOT / "deploy" / "prometheus" / "rules"
+_WATCH_SECONDS: Final = 5.0
 _PATIENCE: Final = 90.0
 """Seconds to wait for BullMQ: a shard hangs, or is failed over."""
 _NODE_TIMEOUT_MS: Final = 15_000  # a shard that hangs is not failed over
@@ -39,9 +45,14 @@ class World:
     status: httpx.Client
     scaler: Program
     began: float
+    stream: StreamLoad
+    password: Path
     looks: dict[str, list[Look]] = field(default_factory=lambda: {load.name: [] for load in LOADS})
     ended: threading.Event = field(default_factory=threading.Event)
     added: dict[str, int] = field(default_factory=lambda: {load.name: 0 for load in LOADS})
+    footprints: list[Footprint] = field(default_factory=list)
+    stopped: set[Program] = field(default_factory=set)  # by a fault, for now
+    died: list[str] = field(default_factory=list)  # programs that ended by themselves
 
     @property
     def now(self) -> float:
@@ -70,6 +81,55 @@ class World:
                 for target in view["targets"] if view else ():
                     if target["desired"] is not None and target["ready"] is not None:
                         self._look(bullmq, target)
+
+    def watch_programs(self) -> None:
+        """Their memory and descriptors every few seconds, and whether they run, until `ended`."""
+        while not self.ended.wait(_WATCH_SECONDS):
+            for name, program in self.programs.items():
+                if program in self.stopped:
+                    continue
+                if not program.process.is_running():
+                    self.stopped.add(program)
+                    self.died.append(f"{name} ended by itself at {self.now:.0f} s: {program.process.tail(3)}")
+                    continue
+                try:
+                    process = psutil.Process(program.process.pid)
+                    used = process.memory_info().rss, process.num_fds()
+                except psutil.Error:  # it was stopped just now
+                    continue
+                self.footprints.append(Footprint(name, process.pid, self.now, *used))
+
+    @property
+    def programs(self) -> dict[str, Program]:
+        """Those that are watched, by name."""
+        return {"exporter-1": self.exporters[0], "exporter-2": self.exporters[1], "scaler": self.scaler}
+
+    def fired(self) -> list[Fired]:
+        """The alerts that fired since the beginning, each from its first moment to its last."""
+        fired: list[Fired] = []
+        for name, moments in self._history('ALERTS{alertstate="firing"}', "alertname").items():
+            begin = last = moments[0]
+            for at in [*moments[1:], float("inf")]:
+                if at - last > 3 * INTERVAL:
+                    fired.append(Fired(name, begin, last))
+                    begin = at
+                last = at
+        return fired
+
+    def failed_scrapes(self) -> list[tuple[str, float]]:
+        """The exporters whose scrape failed, and when."""
+        failed = self._history('up{job="oxherd"} == 0', "instance")
+        return [(exporter, at) for exporter, moments in failed.items() for at in moments]
+
+    def _history(self, expression: str, label: str) -> dict[str, list[float]]:
+        """The moments (seconds from the beginning) at which it had series, by the value of a label."""
+        given = {"query": expression, "step": str(INTERVAL), "end": str(time.time())}
+        found = self.prometheus.get("query_range", start=str(self.began), **given)["result"]
+        moments: dict[str, set[float]] = {}
+        for series in found:
+            times = {at - self.began for at, _ in series["values"]}
+            moments.setdefault(series["metric"][label], set()).update(times)
+        return {name: sorted(times) for name, times in moments.items()}
 
     def _look(self, bullmq: BullMQ, target: Mapping[str, Any]) -> None:
         counts: dict[str, int] = bullmq.call(
@@ -105,32 +165,48 @@ class World:
         )
 
 
+def let_in(nodes: Sequence[RedisServer], password: str) -> None:
+    """The exporters' user has this password only."""
+    for node in nodes:
+        node.cli("acl", "setuser", USER, "on", "resetpass", f">{password}", "~*", "&*", "+@all")
+
+
 @contextmanager
-def running_world(folder: Path) -> Iterator[World]:
+def running_world(folder: Path, rate: float) -> Iterator[World]:
     """All of it, once the scaler has taken a step."""
     with ExitStack() as undo:
         cluster = undo.enter_context(start_cluster(node_timeout_ms=_NODE_TIMEOUT_MS))
         bullmq = undo.enter_context(BullMQ(6, cluster=cluster.addresses))
-        for load in LOADS:
-            bullmq.counts(load.queue)  # creates the queue
+        for queue in (*(load.queue for load in LOADS), *STREAM_QUEUES):
+            bullmq.counts(queue)  # creates the queue
+        password = folder / "password"
+        password.write_text("first")
+        let_in(cluster.nodes, "first")
         states = [folder / f"exporter-{number}.state" for number in (1, 2)]
         exporters = []
         for number, state in enumerate(states, 1):
-            program = Program("exporter", _exporter(cluster, state), folder, f"exporter-{number}")
+            program = Program("exporter", _exporter(cluster, state, password), folder, f"exporter-{number}")
             undo.callback(program.stop)
             exporters.append(program)
         scraped = scrapes(INTERVAL, *(program.address for program in exporters))
-        prometheus = undo.enter_context(start_prometheus(scraped))
-        prometheus.wait_for(f"count(bullmq_job_completed_total) == {len(exporters) * len(LOADS)}")
+        rules = [str(_RULES / name) for name in ("oxherd.yml", "oxherd-extra.yml")]
+        prometheus = undo.enter_context(start_prometheus(f"{scraped}\nrule_files: {rules}\n"))
+        queues = len(LOADS) + len(STREAM_QUEUES)
+        followed = 'bullmq_job_completed_total{queue!="{odd}"}'
+        prometheus.wait_for(f"count({followed}) == {len(exporters) * queues}")
         settings = _scaler(cluster, prometheus, exporters[0], folder)
         status, scaler = undo.enter_context(running_scaler(settings, folder))
-        yield World(cluster, bullmq, exporters, states, prometheus, status, scaler, time.time())
+        stream = StreamLoad(cluster.addresses, rate)
+        undo.callback(stream.close)
+        yield World(
+            cluster, bullmq, exporters, states, prometheus, status, scaler, time.time(), stream, password
+        )
 
 
-def _exporter(cluster: LocalCluster, state: Path) -> Mapping[str, Any]:
-    queues = [load.queue for load in LOADS]
+def _exporter(cluster: LocalCluster, state: Path, password: Path) -> Mapping[str, Any]:
+    queues = [*(load.queue for load in LOADS), *STREAM_QUEUES, "{odd}"]
     return {
-        "redis": {"cluster": cluster.addresses},
+        "redis": {"cluster": cluster.addresses, "username": USER, "password_file": str(password)},
         "bullmq": {"queues": queues, "state_file": str(state)},
     }
 
@@ -170,61 +246,3 @@ def _target(load: Load, cluster: LocalCluster) -> Mapping[str, Any]:
             "ready_seconds": START[1],
         },
     }
-
-
-# --- faults ----------------------------------------------------------------------------------------------
-
-
-def begin(world: World, fault: Fault) -> Callable[[], None]:
-    """Let it begin; what ends it."""
-    queue = f"{{{fault.load}}}"
-    match fault.kind:
-        case "exporter restart" | "exporter away":
-            return _stopped(world.exporters[:1])
-        case "both exporters restart":
-            return _stopped(world.exporters)
-        case "counters jump":
-            start = _stopped(world.exporters)
-            for state in world.states:
-                _add_completed(state, fault.load)
-            return start
-        case "Redis failover":
-            master = world.cluster.owner_of(f"bull:{queue}:meta")
-            world.cluster.fail_over(world.cluster.replicas_of(master)[0])
-            return lambda: None
-        case "shard hangs":
-            node = world.cluster.owner_of(f"bull:{queue}:meta")
-            node.suspend()
-            return node.resume
-        case "Prometheus restart":
-            world.prometheus.process.stop()
-            return world.prometheus.restart
-        case "pause":
-            world.bullmq.pause(queue)
-            return lambda: world.bullmq.resume(queue)
-        case "rate limit":
-            world.bullmq.queue(queue, "setGlobalRateLimit", 1, 4000)
-            return lambda: world.bullmq.queue(queue, "removeGlobalRateLimit")
-        case "scaler stands still":
-            world.scaler.process.suspend()
-            return world.scaler.process.resume
-
-
-def _stopped(programs: Sequence[Program]) -> Callable[[], None]:
-    for program in programs:
-        program.stop()
-
-    def start() -> None:
-        for program in programs:
-            program.start()
-
-    return start
-
-
-def _add_completed(state: Path, load: str) -> None:
-    """As if this exporter had counted a million jobs more: another's file, or one of long ago."""
-    head, *lines = state.read_text().splitlines()
-    queues = [json.loads(line) for line in lines]
-    [queue] = [queue for queue in queues if queue["name"] == f"{{{load}}}"]
-    queue["jobs"]["counts"][COUNTS.index("completed")] += _JUMP
-    state.write_text("\n".join([head, *map(json.dumps, queues)]) + "\n")

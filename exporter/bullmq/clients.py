@@ -17,7 +17,7 @@ BYTES_PER_CLIENT: Final = 512
 """The assumed length of a line of CLIENT LIST where none was read; names make it longer."""
 
 _NAME: Final = re.compile(rb" name=([^ \n]*:[^ \n]+) ([^\n]*)")
-_DATABASE: Final = re.compile(rb"(?:^| )db=(\d+) ")
+_DATABASE: Final = re.compile(rb"(?:^| )db=(\d{1,9}) ")
 _COMMAND: Final = re.compile(rb" cmd=([^ \n]+)")
 # In these an idle worker waits: BullMQ from 5, BullMQ before it, and Bull.
 _WAITS: Final = frozenset({b"bzpopmin", b"brpoplpush", b"blmove"})

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from exporter.bullmq.keys import base
 from exporter.bullmq.queue_commands import Key, QueueCommands
-from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack
+from exporter.redis.protocol import MOST_DIGITS, Argument, Reply, ReplyError, Request, pack
 from exporter.snapshot.queues import JobCounts, Library, QueueId
 
 REPLIES: Final = 13
@@ -184,7 +184,7 @@ def _counts(  # noqa: PLR0917  # one parameter a reply, in the order of `plan_qu
             ),
             schedulers + 0,
             is_paused is not None,
-            int(concurrency) if concurrency else None,  # "Infinity" and "2.5" go the slow way
+            _whole(concurrency) if concurrency else None,  # "Infinity" and "2.5" go the slow way
             rate_limit(max_jobs, None, limiter_ttl + 0),
             0 if delayed == 0 else None,
             0 if delayed == 0 else None,
@@ -288,7 +288,7 @@ class Oddities:
         if not isinstance(raw, bytes) or raw in (b"", b"Infinity"):
             return None
         try:
-            return int(raw)
+            return _whole(raw)
         except ValueError:
             self._not_whole("concurrency", raw)
             return None
@@ -364,9 +364,16 @@ def rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> fl
     If the limit is set in the workers (`max` is not in meta), the remaining time of its window.
     """
     if max_jobs:
-        reached = int(max_jobs) <= int(limiter or 0)
+        reached = _whole(max_jobs) <= _whole(limiter or b"0")
         return ttl_ms / 1000 if reached and ttl_ms > 0 else 0.0
     return ttl_ms / 1000 if ttl_ms > 0 else None
+
+
+def _whole(raw: bytes) -> int:
+    """Raises ValueError."""
+    if len(raw) > MOST_DIGITS:
+        raise ValueError("more digits than a number of Redis has")
+    return int(raw)
 
 
 def bulks(*arguments: Argument) -> bytes:

@@ -95,6 +95,7 @@ _OTHER_NAMES: Final[dict[str, str]] = {
 
 _HOST: Final = "REDIS_CLUSTER_HOST_"
 _PORT: Final = "REDIS_CLUSTER_PORT_"
+_MOST_DIGITS: Final = 9  # of the number of a node
 
 
 def variable_name(path: str) -> str:
@@ -222,4 +223,5 @@ def _joined(host: str, port: str, names: tuple[str, str]) -> str:
 
 def _number(name: str, prefix: str) -> str:
     number = name.removeprefix(prefix)
-    return number if number != name and number.isascii() and number.isdigit() else ""
+    plain = number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS
+    return number if number != name and plain else ""

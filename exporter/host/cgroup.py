@@ -19,6 +19,9 @@ FILES: Final = (
 """The files read from a group's directories, with the names of v2 and v1."""
 
 
+_MOST_DIGITS: Final = 20  # the kernel's numbers have no more
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bytes and cores; None if the group sets no limit or does not report it."""
@@ -72,7 +75,7 @@ def _cpus(files: Mapping[str, str]) -> float | None:
 
 def _number(text: str | None) -> int | None:
     text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def _stat(text: str) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from exporter.redis.info import whole_number
-from exporter.redis.protocol import Reply
+from exporter.redis.protocol import Reply, whole_of
 from exporter.snapshot.redis import Info
 
 _SLOW: Final = 0.25  # seconds: after a slower exchange a reading is off by up to half of it
@@ -24,8 +24,8 @@ def parse_time(reply: Reply) -> float | None:
     """The reply to TIME, seconds and microseconds, in unix seconds; None for anything else."""
     if not isinstance(reply, list) or len(reply) != 2:
         return None
-    seconds, microseconds = (part if isinstance(part, bytes) and part.isdigit() else b"" for part in reply)
-    return int(seconds) + int(microseconds) / 1e6 if seconds and microseconds else None
+    seconds, microseconds = map(whole_of, reply)
+    return None if seconds is None or microseconds is None else seconds + microseconds / 1e6
 
 
 class Clocks:

@@ -7,6 +7,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 MAX_COMMANDS: Final = 5000
 """Commands of one request of many: a few ms of Redis."""
+MOST_DIGITS: Final = 20
+"""Digits of a number that is read from a text: Redis' own have no more. Whoever writes a key may write
+thousands, which Python refuses to read, and hundreds make a number that no series can show."""
 
 Argument: TypeAlias = str | bytes | int | float
 
@@ -29,6 +32,11 @@ class ReplyError(Exception):
 
 Reply: TypeAlias = "bytes | int | ReplyError | list[Reply] | None"
 """The reply to one command. An error is a value here: one refused command does not affect the others."""
+
+
+def whole_of(reply: Reply) -> int | None:
+    """The whole number of at least 0 that a text is, as an application wrote it; None for anything else."""
+    return int(reply) if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= MOST_DIGITS else None
 
 
 class Request(NamedTuple):

@@ -18,6 +18,9 @@ tested with has 150,000 pods."""
 
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 
+MOST_JOBS_AT_ONCE: Final = 100_000
+"""Jobs that one worker runs at once at most."""
+
 
 class PolicySettings(Model):
     """How many workers a target needs. Each key can be set in `defaults`, in `policies` and in a target."""
@@ -32,11 +35,15 @@ class PolicySettings(Model):
     )
     max_workers: int = Field(10, ge=1, le=MOST_WORKERS, description="maximum number of workers")
     worker_concurrency: int | None = Field(
-        None, ge=1, description="jobs that one worker runs at once, of all its queues; measured if absent"
+        None,
+        ge=1,
+        le=MOST_JOBS_AT_ONCE,
+        description="jobs that one worker runs at once, of all its queues; measured if absent",
     )
     worker_concurrency_per_queue: int | None = Field(
         None,
         ge=1,
+        le=MOST_JOBS_AT_ONCE,
         description="jobs of one queue that a worker runs at once, if it serves several with slots for each",
     )
     # wait_target

@@ -71,11 +71,13 @@ class Session:
 def reply_to(line: str, session: Session) -> tuple[dict[str, Any] | None, Session]:
     """The reply to a line, None if there is none, and the session after it; a bad line does not change it."""
     try:
-        return _handle(json.loads(line), session)
+        message = json.loads(line)
+    except (ValueError, RecursionError):  # also for a number of thousands of digits
+        return {"error": "the line is not JSON"}, session
+    try:
+        return _handle(message, session)
     except LineError as error:
         return {"error": str(error)}, session
-    except (json.JSONDecodeError, RecursionError):
-        return {"error": "the line is not JSON"}, session
 
 
 def reply_to_lines(lines: TextIO, replies: TextIO) -> int:

@@ -116,7 +116,7 @@ class ConfigMapStore:
 
 def raw_state(config_map: Json) -> tuple[dict[str, Any], list[str]]:
     """The data of a state, and a line for each part that is invalid."""
-    data, binary = config_map.get("data") or {}, config_map.get("binaryData") or {}
+    data, binary = _mapping(config_map.get("data")), _mapping(config_map.get("binaryData"))
     raw: dict[str, Any] = {"format": FORMAT}
     invalid = []
     for part in STATE_PARTS:
@@ -128,7 +128,7 @@ def raw_state(config_map: Json) -> tuple[dict[str, Any], list[str]]:
     try:
         if binary.get(LEARNED):
             raw["learned"] = _unpacked(binary[LEARNED])
-    except (ValueError, RecursionError, OSError, EOFError, zlib.error):
+    except (ValueError, TypeError, RecursionError, OSError, EOFError, zlib.error):
         invalid.append(f"{LEARNED}: invalid data")
     return raw, invalid
 
@@ -186,6 +186,10 @@ def _packed(learned: Any) -> str:
     return base64.b64encode(
         gzip.compress(json.dumps(learned, separators=(",", ":")).encode(), mtime=0)
     ).decode()
+
+
+def _mapping(part: Any) -> Json:
+    return part if isinstance(part, Mapping) else {}
 
 
 def _unpacked(text: str) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from scaler.kube.errors import of_object
 from scaler.kube.objects import Json, api_time
 
 _RELEASED_SECONDS: Final = 1
@@ -44,6 +45,7 @@ class ObservedRecord:
         return self.since if not self.record.holder else self.since + self.record.seconds
 
 
+@of_object
 def record_of(data: Json) -> LeaseRecord:
     """The record of a Lease; a Lease without a spec is free. Raises ValueError."""
     meta, spec = data.get("metadata"), data.get("spec") or {}

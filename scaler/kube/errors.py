@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from math import inf
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, ParamSpec, TypeAlias, TypeVar
 
 from service.outcome import UnreadableError
 
@@ -47,6 +48,24 @@ class KubeError(UnreadableError):
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def of_object(read: Callable[_P, _T]) -> Callable[_P, _T]:
+    """For what reads an object of the API: where a part is of another kind than documented it raises
+    ValueError too, as for anything else that is not valid."""
+
+    @wraps(read)
+    def checked(*arguments: _P.args, **named: _P.kwargs) -> _T:
+        try:
+            return read(*arguments, **named)
+        except (AttributeError, TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"not as the API documents it: {error}") from None
+
+    return checked
 
 
 def error_of_response(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
+from scaler.kube.errors import of_object
+
 Json: TypeAlias = Mapping[str, Any]
 WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 
@@ -51,6 +53,7 @@ class Workload:
     applied: bool = False
 
 
+@of_object
 def workload_of(data: Json) -> Workload:
     """From a Deployment or StatefulSet. Without `spec.replicas` it has one replica, as the API documents."""
     meta, spec, status = _mapping(data, "metadata"), _mapping(data, "spec"), _mapping(data, "status")
@@ -66,6 +69,7 @@ def workload_of(data: Json) -> Workload:
     )
 
 
+@of_object
 def workload_of_scale(data: Json) -> Workload:
     """From a Scale, whose spec is empty at 0 replicas."""
     if data.get("kind") != "Scale":
@@ -152,6 +156,7 @@ class Pod:
     created: float = 0.0
 
 
+@of_object
 def pod_of(data: Json) -> Pod:
     """From a Pod."""
     meta, status = _mapping(data, "metadata"), _mapping(data, "status")
@@ -218,6 +223,7 @@ class Autoscaler:
         return not (replicas == 0 or self.least <= replicas <= self.most)
 
 
+@of_object
 def conflicts_of(
     autoscalers: Sequence[Json], scaled_objects: Sequence[Json]
 ) -> dict[tuple[str, str], Autoscaler]:

@@ -19,6 +19,7 @@ from scaler.prometheus.series_identity import Labels
 FORGET_SECONDS: Final = 600.0
 """A queue is gone when exporters that read all queues do not have it for so long: an exporter that restarts
 finds its queues again within minutes, by a search at the pace of 20 calls per second."""
+_MOST_DIGITS: Final = 9  # of a number of shards
 _LAG_SECONDS: Final = (
     60.0  # a sample so much older than another one of the target is of an exporter that hangs
 )
@@ -137,7 +138,10 @@ def _has_all_shards(statuses: Iterable[ExporterStatus]) -> bool:
     for status in statuses:
         if status.up and status.shard is not None:
             there.setdefault(status.shard[1], set()).add(status.shard[0])
-    return any(shards.isdigit() and len(numbers) >= int(shards) for shards, numbers in there.items())
+    return any(
+        shards.isdecimal() and len(shards) <= _MOST_DIGITS and len(numbers) >= int(shards)
+        for shards, numbers in there.items()
+    )
 
 
 def _job(origin: Labels) -> str | None:

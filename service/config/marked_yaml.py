@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import yaml
 
 Path: TypeAlias = tuple[str | int, ...]
+
+YAML_ERRORS: Final = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What PyYAML raises for a text: for a value that its tag does not fit, such as `!!int ""` or the date
+2026-02-31, whatever Python does. RecursionError besides, for deep nesting."""
 
 
 class NotYamlError(Exception):
@@ -32,7 +36,7 @@ def parse(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
         data = json.loads(json.dumps(yaml.safe_load(text), default=str))
     except yaml.MarkedYAMLError as error:
         raise _explained(error) from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+    except (*YAML_ERRORS, RecursionError):
         raise NotYamlError("somewhere", "it contains a value that no setting can have") from None
     if not isinstance(data, dict):
         raise NotYamlError("line 1", "should be settings, like `redis:` and indented below it `url: ...`")

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from service.config.exposure import Exposure, readable_by_others, sent_without_tls
 from service.config.load import Loaded, M
+from service.config.marked_yaml import YAML_ERRORS
 from service.config.model import Model
 from service.config.reload import ContentWatch
 from service.threads import Supervised
@@ -168,7 +169,7 @@ class WebConfig:
             data = yaml.safe_load(self._path.read_text("utf-8"))
         except OSError as error:
             raise WebConfigError(f"cannot be read: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        except (*YAML_ERRORS, RecursionError):
             raise WebConfigError("is not YAML") from None
         try:
             file = WebFile.model_validate({} if data is None else data)

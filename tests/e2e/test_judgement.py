@@ -67,6 +67,7 @@ def test_what_is_not_known_yet_after_a_start_is_said() -> None:
         assert not views.shown("not known yet")
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_all_views_say_the_same(world: World, alerting: Alerting) -> None:
     with ExitStack() as undo:

@@ -208,6 +208,7 @@ def test_workers_follow_a_burst_and_no_job_is_lost_or_run_twice(world: World) ->
     assert world.bullmq.counts("mail")["failed"] == 0
 
 
+@pytest.mark.fault
 def test_without_prometheus_nothing_scales_in_and_the_scaler_recovers(world: World) -> None:
     port = world.prometheus.port
     with scaling(world) as recorder:

@@ -172,6 +172,7 @@ def test_the_kind_of_each_status(
     assert admin.replicas("mail") == 2
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("fault", "kind"), [("hang", "timeout"), ("reset", "unreachable")])
 def test_a_server_that_does_not_answer(
     admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf, fault: str, kind: str
@@ -223,6 +224,7 @@ def test_no_request_is_sent_before_the_retry_after_of_a_busy_server(
     assert len(front.recorded) == requested
 
 
+@pytest.mark.fault
 def test_an_hour_of_retry_after_stops_requests_for_a_minute(
     admin: Admin, front: Front, api: KubeApi, target_of: TargetOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +242,7 @@ def test_an_hour_of_retry_after_stops_requests_for_a_minute(
     assert target.scale(2, 3, soon()) == Applied(3)
 
 
+@pytest.mark.fault
 def test_a_write_that_fails_is_tried_again_with_growing_pauses(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.bullmq.bull.jobs import Balance
 from exporter.bullmq.keys import base
-from exporter.redis.protocol import Argument, Reply
+from exporter.redis.protocol import Argument, Reply, whole_of
 from exporter.snapshot.queues import QueueId
 
 BullCommands: TypeAlias = list[tuple[Argument, ...]]
@@ -61,7 +61,7 @@ def lengths(replies: Sequence[Reply]) -> Lengths:
     active, wait, paused, delayed, ids = ordered
     complete = isinstance(listed, list) and isinstance(active, int) and active <= len(listed)
     return Lengths(
-        0 if ids is None else int(ids) if isinstance(ids, bytes) and ids.isdigit() else None,
+        0 if ids is None else whole_of(ids),
         wait + paused if isinstance(wait, int) and isinstance(paused, int) else None,
         delayed if isinstance(delayed, int) else None,
         active if isinstance(active, int) else None,

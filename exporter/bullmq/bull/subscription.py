@@ -21,7 +21,7 @@ from exporter.bullmq.bull.channels import (
     unsubscribe_ends,
 )
 from exporter.redis.connect import Connection
-from exporter.redis.protocol import pack
+from exporter.redis.protocol import pack, whole_of
 from exporter.snapshot.queues import QueueId
 from service.clock import Deadline, monotonic
 from service.outcome import UnreadableError
@@ -127,7 +127,8 @@ class Subscription:
             case Refused(text):
                 self._refuse(text)
             case Pong(text):
-                self._pongs = int(text) if text.isdigit() else self._pongs
+                number = whole_of(text)
+                self._pongs = self._pongs if number is None else number
                 self.answered_at = monotonic()
 
     def _ask(self, what: QueueId | str, command: tuple[bytes, int]) -> bytes:

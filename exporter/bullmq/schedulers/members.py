@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from hashlib import new as new_hash
 from typing import Final, NamedTuple
 
+from exporter.redis.protocol import MOST_DIGITS
 from exporter.snapshot.queues import Library
 
 _ALGORITHMS: Final = ("md5", "sha1", "sha256", "sha512")  # repeatKeyHashAlgorithm; md5 unless it is set
@@ -40,12 +41,12 @@ def parse_key(member: str, library: Library) -> RepeatKey | None:
     parts = member.rsplit(":", 3)
     if len(parts) == 4 and ":" in parts[0] and _is_moment(parts[1]):
         head, ends, timezone, suffix = parts
-        if library == "bullmq" or not suffix.isdigit():
+        if library == "bullmq" or not _is_number(suffix):
             return _key(head, ends, timezone, suffix)
     parts = member.rsplit(":", 2)
     if library == "bull" and len(parts) == 3 and ":" in parts[0] and _is_moment(parts[1]):
         head, ends, suffix = parts
-        return _key(head, ends, "", suffix) if suffix.isdigit() else None
+        return _key(head, ends, "", suffix) if _is_number(suffix) else None
     return None
 
 
@@ -83,7 +84,7 @@ def other_jobs(member: str, key: RepeatKey, next_ms: str, library: Library) -> I
 
 def _key(head: str, ends: str, timezone: str, suffix: str) -> RepeatKey:
     name, _, job = head.partition(":")
-    interval = suffix.isdigit()
+    interval = _is_number(suffix)
     return RepeatKey(
         head,
         name,
@@ -105,4 +106,8 @@ def _hash(text: str, algorithm: str) -> str:
 
 
 def _is_moment(text: str) -> bool:
-    return not text or (text.isascii() and text.isdigit())
+    return not text or _is_number(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from hashlib import md5
-from math import isfinite
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from exporter.bullmq.keys import DELAYED_FACTOR, base
@@ -20,7 +19,7 @@ from exporter.bullmq.schedulers.members import (
     other_jobs,
     parse_key,
 )
-from exporter.redis.protocol import Argument, Reply, ReplyError
+from exporter.redis.protocol import Argument, Reply, ReplyError, whole_of
 from exporter.snapshot.queues import Library, QueueId
 
 ReadCommand: TypeAlias = tuple[Argument, ...]
@@ -33,6 +32,7 @@ MOST_DATA: Final = 4096
 
 _FIELDS: Final = ("name", "every", "pattern", "tz", "startDate", "endDate", "limit", "ic")
 _MOST_TEXT: Final = 512
+_MOST_NUMBER: Final = 1e17  # of ms or of runs: sums and products of what is larger may not be finite
 
 
 class Member(NamedTuple):
@@ -137,7 +137,7 @@ def parse_scheduler(
 def parse_job(job: str, replies: Sequence[Reply]) -> JobFacts:
     times = replies[0] if isinstance(replies[0], list) else [None] * 3
     lengths = [reply if isinstance(reply, int) else 0 for reply in replies[1:3]]
-    created, started, ended = (_number(_text(each)) for each in times[:3])
+    created, started, ended = (_number(_text(each)) for each in [*times, None, None, None][:3])
     return JobFacts(job, created, started, ended, *lengths)
 
 
@@ -175,7 +175,8 @@ def names_by_data(version: str) -> bool:
     5.9 and later do. Before a run its moment in the delayed set shows that it is there, after that nothing.
     """
     parts = version.split(".")[:2]
-    return len(parts) == 2 and all(map(str.isdigit, parts)) and [int(part) for part in parts] >= [5, 9]
+    numbers = [whole_of(part.encode("utf-8", "surrogateescape")) for part in parts]
+    return len(numbers) == 2 and None not in numbers and numbers >= [5, 9]
 
 
 def options_command(queue: QueueId, job: JobFacts) -> ReadCommand:
@@ -256,7 +257,7 @@ def _number(value: object) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if isfinite(number) else None
+    return number if abs(number) <= _MOST_NUMBER else None
 
 
 def _whole(value: object) -> int | None:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from exporter.bullmq.keys import OWN_COUNT_COMMANDS
 from exporter.bullmq.queue_commands import Key
-from exporter.redis.protocol import Argument, Reply
+from exporter.redis.protocol import Argument, Reply, whole_of
 from exporter.snapshot.queues import OwnCounts, QueueId
 
 MARKS: Final = ("HMGET", Key("meta"), "version", "opts.maxLenEvents")
@@ -22,7 +22,6 @@ OWN_COMMANDS: Final[tuple[tuple[Argument, ...], ...]] = (
 
 _NO_COUNTS: Final = OwnCounts(None, None, None)
 _ABSENT: Final[Reply] = [None]
-_MOST_DIGITS: Final = 20  # of a number: Redis' own have no more, and Python refuses those of thousands
 _SAME_LIMIT_SECONDS: Final = 2.0  # by which two looks at the end of the same limiter may differ
 
 
@@ -114,4 +113,4 @@ def _count(reply: Reply) -> int | None:
     raw = reply[0] if isinstance(reply, list) and reply else reply
     if isinstance(raw, int):
         return raw or None
-    return int(raw) if isinstance(raw, bytes) and raw.isdigit() and len(raw) <= _MOST_DIGITS else None
+    return whole_of(raw)

@@ -64,5 +64,5 @@ def _keys(keyspace: Reply, database: int) -> int:
     """The keys of the database, from INFO keyspace, which lists only databases that have keys."""
     if not isinstance(keyspace, bytes) or isinstance(keyspace, ReplyError):
         return 0
-    found = re.search(rb"db%d:keys=(\d+)" % database, keyspace)
+    found = re.search(rb"db%d:keys=(\d{1,20})" % database, keyspace)
     return int(found[1]) if found else 0

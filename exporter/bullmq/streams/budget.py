@@ -131,7 +131,7 @@ class StreamSize:
         """Learn from entries that were read; fewer than `asked`: these were all."""
         unread = self.unread
         if batch and (unread is None or (unread > MAX_ENTRY and not self.nodes)):
-            sizes = [sum(map(len, fields)) for fields in map(itemgetter(1), batch)]
+            sizes = [_size(fields) for fields in map(itemgetter(1), batch)]
             faded = self.largest - self.largest * len(batch) // _FADE
             self.largest = max(faded, *sizes)
             self._read += sum(sizes)
@@ -145,6 +145,14 @@ class StreamSize:
     def all_read(self) -> None:
         """All that the memory was measured with is read, or will not be."""
         self._all_read_at, self._read, self._count = self.memory, 0, None
+
+
+def _size(fields: Any) -> int:
+    """Bytes of an entry; 0 of one whose fields are no texts."""
+    try:
+        return sum(map(len, fields))
+    except TypeError:
+        return 0
 
 
 def groups(

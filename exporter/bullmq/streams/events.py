@@ -316,6 +316,8 @@ class Jobs:
             del self._active[job]
 
     def _remember(self, jobs: dict[bytes, int], job: bytes, ms: int) -> None:
+        if type(job) is not bytes:  # of a server that is none: the state file takes texts
+            return
         jobs.pop(job, None)  # so that the dict is in the order of time
         jobs[job] = ms
         if len(jobs) + len(self._waits if jobs is self._active else self._active) > self._max_jobs:

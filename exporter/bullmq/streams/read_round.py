@@ -22,7 +22,7 @@ from exporter.bullmq.streams.events import Entry
 from exporter.bullmq.streams.protocol import MAX_STREAMS, StreamCheck, StreamInfo, entries_of, xread
 from exporter.bullmq.streams.stream import START, Stream
 from exporter.redis.clocks import parse_time
-from exporter.redis.protocol import MAX_COMMANDS, Reply, ReplyError, Request, pack
+from exporter.redis.protocol import MAX_COMMANDS, Reply, ReplyError, Request, pack, whole_of
 from service.clock import monotonic, now
 from service.outcome import Failed
 
@@ -254,7 +254,7 @@ class ReadRound:
                 info = infos[stream] if stream in infos else self._reader.info(next(replies))
                 checks[stream] = _check(info, [next(replies) for _ in stream.counts_requests])
             batches = [pair for part in parts for pair in _combined(part, next(replies))]
-            batches += [(stream, entries_of(next(replies))) for stream in alone]
+            batches += [pair for stream in alone for pair in _combined([stream], next(replies))]
             more = self._apply(batches, counts, after, checks, ms, combined=bool(together))
             for stream in ahead:
                 memory = _number(next(replies))
@@ -373,9 +373,9 @@ class ReadRound:
 
 def _combined(streams: Sequence[Stream], reply: Reply) -> list[tuple[Stream, list[Entry] | ReplyError]]:
     """The entries of each stream; if the XREAD was refused, the same error for all."""
-    if isinstance(reply, ReplyError):
-        return [(stream, reply) for stream in streams]
-    entries = dict(cast("Any", reply or ()))
+    entries = entries_of(reply)
+    if isinstance(entries, ReplyError):
+        return [(stream, entries) for stream in streams]
     return [(stream, entries.get(stream.raw_key, [])) for stream in streams]
 
 
@@ -387,7 +387,7 @@ def _check(info: StreamInfo | ReplyError | None, replies: Sequence[Reply]) -> St
     return StreamCheck(
         info,
         cast("Any", tuple(jobs)) if all(isinstance(count, int) for count in jobs) else None,
-        int(length) if isinstance(length, bytes) and length.isdigit() else None,
+        whole_of(length),
     )
 
 

@@ -430,7 +430,7 @@ class Stream:
         if isinstance(active, ReplyError):
             return active
         if isinstance(active, list):
-            self.jobs.seed(cast("list[bytes]", active), ms or 0)
+            self.jobs.seed((job for job in active if isinstance(job, bytes)), ms or 0)
         return None
 
     def nothing_new(self, at: float, ms: int | None) -> None:
@@ -519,7 +519,7 @@ class Stream:
             self._observe(info, at)
             return
         end = split_id(info.last)
-        later = sum(split_id(cast("bytes", entry[0])) > end for entry in batch)
+        later = sum(_is_after(cast("bytes", entry[0]), end) for entry in batch)
         went_back = end < split_id(before) and before != self._skipped_to
         same = self._moved or self._is_same(info, went_back=went_back)
         self._first_since_check = None
@@ -622,6 +622,14 @@ class Stream:
     def _restart_jobs(self) -> None:
         self.jobs.forget()
         self.needs_seed = True
+
+
+def _is_after(entry_id: bytes, end: tuple[int, int]) -> bool:
+    """An id that is none is of no later entry."""
+    try:
+        return split_id(entry_id) > end
+    except ValueError:
+        return False
 
 
 def _end_of(ms: int) -> bytes:

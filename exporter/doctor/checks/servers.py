@@ -12,6 +12,7 @@ from exporter.doctor.examination import Examination, RedisLook
 from exporter.doctor.model import Diagnosis, Fix
 from exporter.doctor.rights import grant_lines, lacking
 from exporter.redis.connection.access import PROMPT_OPTION
+from exporter.redis.protocol import MOST_DIGITS
 from exporter.snapshot.redis import NodeReading
 from service.i18n import Message
 from service.outcome import Failed
@@ -256,7 +257,7 @@ def check_clocks(examination: Examination) -> Iterator[Diagnosis]:
 def server_version(reading: NodeReading) -> tuple[int, ...]:
     """The version that BullMQ compares; Valkey reports the Redis that it is compatible with."""
     parts = (reading.info.text("redis_version") or "").split(".")
-    return tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    return tuple(int(part) for part in parts if _is_number(part))
 
 
 def parse_buffer_limits(text: str) -> Mapping[str, int]:
@@ -265,9 +266,13 @@ def parse_buffer_limits(text: str) -> Mapping[str, int]:
     limits: dict[str, int] = {}
     for start in range(0, len(words) - _CLASS_FIELDS + 1, _CLASS_FIELDS):
         kind, hard = words[start : start + 2]
-        if hard.isascii() and hard.isdigit():
+        if _is_number(hard):
             limits[kind] = int(hard)
     return limits
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
 
 
 def _absent(check: str, field: str, node: str) -> Diagnosis:

@@ -141,6 +141,7 @@ def test_a_failover_is_followed(cluster: LocalCluster, watch: WatchOf) -> None:
         assert (of(state, "{mail}").jobs.waiting, state.up) == (7, True)
 
 
+@pytest.mark.fault
 def test_a_node_that_hangs_costs_only_its_queues(cluster: LocalCluster, watch: WatchOf) -> None:
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
         for queue in TAGGED:

@@ -237,6 +237,7 @@ def test_limits_and_schedulers(empty: RedisServer, watch: WatchOf) -> None:
             assert monitor.queue(queue).schedulers == 2
 
 
+@pytest.mark.fault
 def test_lists_of_the_wrong_type_cost_only_their_queue(empty: RedisServer, watch: WatchOf) -> None:
     with BullMQ(6, url=empty.url) as bullmq:
         bullmq.add("sound")
@@ -252,6 +253,7 @@ def test_lists_of_the_wrong_type_cost_only_their_queue(empty: RedisServer, watch
     assert not state.up
 
 
+@pytest.mark.fault
 def test_a_redis_that_dies_and_comes_back(fresh_redis: RedisServer, watch: WatchOf) -> None:
     fresh_redis.wait()
     monitor = watch(fresh_redis)

@@ -223,6 +223,7 @@ def test_counters_of_a_queue_that_is_gone_go_too(watch: WatchOf) -> None:
             assert monitor.follower.events() == {}
 
 
+@pytest.mark.fault
 def test_a_key_that_is_no_stream_costs_only_its_queue(watch: WatchOf) -> None:
     with start_redis() as own:
         own.wait()
@@ -285,6 +286,7 @@ def cluster() -> Iterator[LocalCluster]:
 TAGGED = ("{mail}", "{print}", "{bill}")
 
 
+@pytest.mark.fault
 def test_in_a_cluster_through_a_failover(cluster: LocalCluster, watch: WatchOf) -> None:
     monitor = watched(watch, cluster, *TAGGED)
     with BullMQ(6, cluster=cluster.addresses) as bullmq:
@@ -304,6 +306,7 @@ def test_in_a_cluster_through_a_failover(cluster: LocalCluster, watch: WatchOf) 
             assert bullmq.tally(workers[name])["returned"] == 40
 
 
+@pytest.mark.fault
 def test_in_a_cluster_through_the_death_of_a_master(cluster: LocalCluster, watch: WatchOf) -> None:
     monitor = watched(watch, cluster, "{bill}")
     with PyBullMQ(cluster=cluster.addresses) as python:

@@ -49,6 +49,7 @@ class Following:
         assert self.completed == sorted(self.completed)
 
 
+@pytest.mark.fault
 def test_a_slot_migration_under_load(fresh_cluster: LocalCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{mail}"
     monitor = watched(watch, cluster, name)
@@ -107,6 +108,7 @@ def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) ->
     assert (events.lost, events.undone) == (0, 0)
 
 
+@pytest.mark.fault
 @pytest.mark.usefixtures("redis_from_7")
 def test_what_a_dead_master_had_not_replicated_is_told(fresh_cluster: LocalCluster, watch: WatchOf) -> None:
     cluster, name = fresh_cluster, "{bill}"

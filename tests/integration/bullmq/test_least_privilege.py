@@ -117,6 +117,7 @@ def test_the_file_is_enough_for_one_server(server: RedisServer, watch: WatchOf) 
     assert refused(server) == []
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("command", [word for word in commands() if word not in NEEDED_ONLY_THERE])
 def test_each_command_is_needed(command: str, server: RedisServer, watch: WatchOf) -> None:
     let_in(server, but=command)
@@ -124,6 +125,7 @@ def test_each_command_is_needed(command: str, server: RedisServer, watch: WatchO
     assert refused(server)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("command", ["+cluster|info", "+cluster|nodes"])
 def test_each_command_about_the_cluster_is_needed(
     command: str, cluster: LocalCluster, watch: WatchOf

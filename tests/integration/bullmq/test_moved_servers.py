@@ -99,6 +99,7 @@ def test_a_restart_as_it_was(monitor: Watch, own: RedisServer) -> None:
     assert monitor.source.counted == 1
 
 
+@pytest.mark.fault
 def test_all_is_deleted_and_ids_begin_again_lower(
     monitor: Watch, own: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from exporter.assessment import Assessment
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
+from exporter.metrics.render import Renderer
 from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
 from lab.bullmq import BullMQ
+from lab.deadline import wait_until
 from lab.redis import RedisServer
 from service.catalogs import ENGLISH
 from service.outcome import Ok
-from tests.support.bullmq import WatchOf, of
+from tests.support.bullmq import WatchOf, of, wait_for, watched
 
 
 def issues(state: BullMQState) -> dict[str, str]:
@@ -51,6 +55,7 @@ def test_half_a_job_at_once(bullmq: BullMQ, server: RedisServer, watch: WatchOf)
     assert issues(state) == {"queue_partly_unread": "mail: concurrency: '2.5' is not a whole number"}
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "name", ["completed", "failed", "delayed", "prioritized", "repeat", "waiting-children"]
 )
@@ -80,6 +85,7 @@ def test_an_odd_rate_limit_costs_its_own_figure(
     assert list(issues(state)) == ["queue_partly_unread"]
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("key", ["id", "metrics:completed"])
 def test_a_number_of_thousands_of_digits_costs_its_own_figure(
     key: str, bullmq: BullMQ, server: RedisServer, watch: WatchOf
@@ -95,6 +101,7 @@ def test_a_number_of_thousands_of_digits_costs_its_own_figure(
     assert own is None or (own.ids if key == "id" else own.completed) is None
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("moment", ["nan", "Infinity", "-inf", "1e400"])
 def test_a_moment_that_is_none_gives_no_age(
     moment: str, bullmq: BullMQ, server: RedisServer, watch: WatchOf
@@ -106,3 +113,96 @@ def test_a_moment_that_is_none_gives_no_age(
     server.cli("hset", "bull:mail:odd", "processedOn", moment)
     mail = watch(server).queue("mail")
     assert (mail.oldest_waiting, mail.longest_active) == (None, None)
+
+
+@pytest.mark.fault
+def test_a_limit_of_thousands_of_digits_leaves_the_events_of_its_node_followed(
+    bullmq: BullMQ, server: RedisServer, watch: WatchOf
+) -> None:
+    """Whoever writes `meta` may write it. BullMQ adds no job there then; those of all others are counted."""
+    monitor = watched(watch, server, "mail", "other")
+    server.cli("hset", "bull:mail:meta", "opts.maxLenEvents", "9" * 5000)
+    server.cli("xadd", "bull:mail:events", "*", "event", "drained")
+    time.sleep(1.1)  # then the limit of a stream that is in use is read
+    bullmq.add_bulk("other", 3)
+    wait_for(monitor, "other", {"added": 3})
+    assert monitor.events("mail").max_length is None
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("digits", [25, 400, 5000])
+def test_a_concurrency_of_many_digits_costs_its_own_figure(
+    digits: int, bullmq: BullMQ, server: RedisServer, watch: WatchOf
+) -> None:
+    """Above 308 digits it is no number that a series can show: /metrics would have nothing at all."""
+    server.cli("hset", "bull:mail:meta", "concurrency", "9" * digits)
+    state = watch(server).read_all()
+    assert (of(state, "mail").jobs.waiting, of(state, "mail").concurrency_limit) == (4, None)
+    assert list(issues(state)) == ["queue_partly_unread"]
+    snapshot = Snapshot(0.0, bullmq=Ok(state))
+    text = Renderer().text(Assessment(snapshot, assess(snapshot, HealthSettings()))).decode()
+    assert 'bullmq_job_count{prefix="bull",queue="mail",state="waiting"} 4' in text
+
+
+ABSURD: list[tuple[str, ...]] = [
+    ("x", "y"),
+    ("event", ""),
+    ("event", "active"),
+    ("event", "completed", "jobId"),
+    ("event", "completed", "jobId", ""),
+    ("event", "nothing", "jobId", "1"),
+    ("EVENT", "active", "jobId", "1"),
+    ("jobId", "1", "event", "active"),
+    ("event", "event", "event", "event"),
+    ("event", "active", "event", "completed", "jobId", "1", "jobId", "2"),
+    ("event", "waiting", "jobId", "x" * 100_000),
+    ("event", "progress", "jobId", "1", "data", "x" * 120_000),
+    ("event", "active", "jobId", "\r\n$-1\r\n", "prev", "\u202e\u00b2"),
+    ("event", "delayed", "jobId", "1", "delay", "9" * 400),
+    ("event", "stalled"),
+    ("event", "drained", "", ""),
+    ("", ""),
+    tuple(f"{number}" for number in range(5_000)),
+    ("event", "waiting", "jobId", "1", "prev", "active", "prev", "active"),
+]
+"""Entries that no library writes, each as its fields and values."""
+
+
+@pytest.mark.fault
+def test_absurd_event_entries_change_no_other_figure(
+    bullmq: BullMQ, server: RedisServer, watch: WatchOf
+) -> None:
+    monitor = watched(watch, server, "mail", "other")
+    worker = bullmq.start_worker("mail", concurrency=2)
+    bullmq.queue("mail", "drain")
+    before = monitor.events("mail").counters
+    for fields in ABSURD:
+        if len(fields) % 2:
+            fields = (*fields, "")  # noqa: PLW2901  # XADD takes pairs
+        server.cli("xadd", "bull:mail:events", "*", *fields)
+        bullmq.add_bulk("mail", 3, removeOnComplete=True)
+    jobs = 3 * len(ABSURD)
+    wait_until(lambda: bullmq.tally(worker)["returned"] >= jobs, what="the worker is through")
+    after = monitor.events("mail")
+    assert after.lost == 0
+    assert (after.counters.added or 0) - (before.added or 0) == jobs
+    absurd = sum(fields[:2] == ("event", "completed") for fields in ABSURD)
+    assert after.counters.completed - before.completed == bullmq.tally(worker)["returned"] + absurd
+    bullmq.add_bulk("other", 2)
+    wait_for(monitor, "other", {"added": 2})
+
+
+@pytest.mark.fault
+def test_the_clock_of_redis_that_was_ahead_costs_no_event(
+    bullmq: BullMQ, server: RedisServer, watch: WatchOf
+) -> None:
+    """After an id of the future Redis goes on with the same ms and the next number, until that has come."""
+    monitor = watched(watch, server, "other")
+    bullmq.start_worker("other")
+    bullmq.add_bulk("other", 15, removeOnComplete=True)
+    future = 1000 * (int(server.cli("time").split()[0]) + 3600)
+    server.cli("xadd", "bull:other:events", f"{future}-0", "event", "drained")
+    bullmq.add_bulk("other", 16, removeOnComplete=True)
+    wait_until(lambda: bullmq.counts("other").get("active", 0) == 0, what="the worker is through")
+    events = wait_for(monitor, "other", {"added": 31, "started": 33, "completed": 33})
+    assert (events.lost, events.undone) == (0, 0)

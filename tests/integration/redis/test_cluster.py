@@ -206,6 +206,7 @@ def test_a_server_without_a_cluster_among_cluster_seeds(connect: Connect) -> Non
     assert failed == Failed("error", "is not a cluster node: set only REDIS_URL", failed.took)
 
 
+@pytest.mark.fault
 def test_a_whole_cluster_that_dies_and_comes_back(connect: Connect) -> None:
     with start_cluster(replicas_per_master=0) as mortal:
         deployment = connect(cluster=mortal.addresses)

@@ -42,6 +42,7 @@ def server() -> Iterator[RedisServer]:
         yield started
 
 
+@pytest.mark.fault
 def test_a_snapshot_that_fails_stops_all_writes(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
     assert issues_of(deployment) == {}
@@ -76,6 +77,7 @@ def test_writes_that_need_a_replica(server: RedisServer, connect: Connect) -> No
     assert "NOREPLICAS 1 | " in issues_of(deployment)["redis_writes_refused"]
 
 
+@pytest.mark.fault
 def test_writes_over_maxmemory(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
     issues_of(deployment)
@@ -190,6 +192,7 @@ def test_codes_that_scripts_make_up_are_counted_together(server: RedisServer, co
     assert not any(code.startswith("MINE") for _, code in counts)
 
 
+@pytest.mark.fault
 def test_an_append_only_file_that_cannot_grow(connect: Connect, tmp_path: Path) -> None:
     limited = tmp_path / "limited-redis-server"
     limited.write_text(f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 8\nexec {find_program('redis-server')} \"$@\"\n")

@@ -113,6 +113,7 @@ def test_by_death_and_the_old_master_comes_back(cluster: LocalCluster, connect: 
         assert settle(counts, 1) == {shard: 1}
 
 
+@pytest.mark.fault
 def test_a_master_that_hangs_and_wakes_with_its_old_view(cluster: LocalCluster, connect: Connect) -> None:
     master, _, shard = pair(cluster, 2)
     time.sleep(VOTE_SECONDS)

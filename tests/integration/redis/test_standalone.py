@@ -147,6 +147,7 @@ def test_a_restart_between_two_collections_goes_unnoticed(connect: Connect) -> N
         assert reading(collect(deployment)).info.text("run_id") != first
 
 
+@pytest.mark.fault
 def test_down_and_up_again(connect: Connect) -> None:
     with start_redis() as server:
         deployment = connect(url=server.url)
@@ -157,6 +158,7 @@ def test_down_and_up_again(connect: Connect) -> None:
         assert collect(deployment).reachable
 
 
+@pytest.mark.fault
 def test_a_server_that_hangs_and_comes_back(connect: Connect) -> None:
     with start_redis() as server:
         deployment = connect(url=server.url, timeout_seconds=0.3)

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.snapshot.redis import RedisState
 from lab.redis import RedisServer, start_redis
-from lab.tls import Certificates, make_certificates
+from lab.tls import Certificates, expire_server_certificate, issue_server_certificate, make_certificates
 from service.outcome import Failed
 from tests.support.deployments import Connect, collect
 
@@ -58,6 +58,7 @@ def test_no_client_certificate(server: RedisServer, certificates: Certificates, 
     assert "certificate" in failed.message  # in the server's alert, if it comes through, else in our guess
 
 
+@pytest.mark.fault
 def test_another_authority(
     server: RedisServer, certificates: Certificates, connect: Connect, tmp_path: Path
 ) -> None:
@@ -66,11 +67,31 @@ def test_another_authority(
     assert message.startswith("the server's certificate: ")
 
 
+@pytest.mark.fault
 def test_another_server_name(server: RedisServer, certificates: Certificates, connect: Connect) -> None:
     message = why(collect(connect(url=server.url, tls=tls(certificates, server_name="cache.example"))))
     assert "cache.example" in message
     right = tls(certificates, server_name="localhost")
     assert collect(connect(url=server.url, tls=right)).reachable
+
+
+@pytest.mark.fault
+def test_an_expired_certificate_and_one_of_another_name_are_refused_until_the_right_one(
+    connect: Connect, tmp_path: Path
+) -> None:
+    own = make_certificates(tmp_path)
+    with start_redis(tls=own) as server:
+        deployment = connect(url=server.url, tls=tls(own))
+        assert collect(deployment).reachable
+        expire_server_certificate(own)
+        server.restart()
+        assert "expired" in why(collect(deployment))
+        issue_server_certificate(own, names="DNS:elsewhere.example")
+        server.restart()
+        assert "127.0.0.1" in why(collect(deployment))
+        issue_server_certificate(own, names="DNS:localhost,IP:127.0.0.1")
+        server.restart()
+        assert collect(deployment).reachable
 
 
 def test_no_verification(server: RedisServer, certificates: Certificates, connect: Connect) -> None:

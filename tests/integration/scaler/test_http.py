@@ -130,6 +130,7 @@ def test_parameters_of_the_settings_are_in_every_request(observer: ObserverOf) -
     assert len(body["query"]) == 1
 
 
+@pytest.mark.fault
 def test_a_partial_answer_makes_way_for_another_server(observer: ObserverOf) -> None:
     partial = a_sample("a").replace(b'"status": "success"', b'"status": "success", "isPartial": true')
     with serving(answering(200, partial)) as first, serving(well) as second:
@@ -208,6 +209,7 @@ def test_get_where_post_is_not_allowed(observer: ObserverOf) -> None:
     assert "label_replace" in server.requested[1][1]
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
@@ -266,6 +268,7 @@ def test_an_answer_has_a_largest_size(
     assert "larger than 1 MiB" in result.message
 
 
+@pytest.mark.fault
 def test_an_answer_that_is_cut_short_is_none(observer: ObserverOf) -> None:
     def respond(request: Handler) -> None:
         body = a_sample()
@@ -320,6 +323,7 @@ def test_the_deadline_of_a_step_comes_before_the_time_out(observer: ObserverOf) 
     assert monotonic() - began < 4
 
 
+@pytest.mark.fault
 def test_a_server_that_hangs_costs_its_time_only_now_and_then(
     observer: ObserverOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

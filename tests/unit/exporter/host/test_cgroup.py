@@ -67,6 +67,12 @@ def test_the_tightest_of_nested_groups_holds_with_its_own_use() -> None:
     assert tightest([]) == Limits()
 
 
+@pytest.mark.parametrize("digits", [25, 400, 5000])
+def test_numbers_that_no_kernel_writes_are_none(digits: int) -> None:
+    files = dict.fromkeys(FILES, "9" * digits) | {"cpu.max": f"{'9' * digits} 100000"}
+    assert limits(files) == Limits()
+
+
 @given(st.dictionaries(st.sampled_from(FILES), st.text(max_size=30)))
 def test_odd_texts_are_no_limits_and_no_errors(files: dict[str, str]) -> None:
     container = limits(files)

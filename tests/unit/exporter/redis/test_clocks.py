@@ -20,6 +20,7 @@ def test_the_clock_in_info(text: str | None, expected: float | None) -> None:
     [
         ([b"1795856627", b"500000"], 1795856627.5),
         ([b"1795856627", b"x"], None),
+        ([b"9" * 5000, b"0"], None),
         ([b"1795856627"], None),
         ([1, 2], None),
         (b"1795856627", None),

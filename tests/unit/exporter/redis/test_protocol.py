@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redis.protocol import MAX_COMMANDS, Request, in_pieces
+from exporter.redis.protocol import MAX_COMMANDS, Reply, Request, in_pieces, whole_of
 
 
 @given(st.lists(st.integers(0, MAX_COMMANDS + 2), max_size=20))
@@ -18,3 +19,22 @@ def test_parts_are_joined_in_their_order_and_never_divided(sizes: list[int]) -> 
         assert piece.replies == sum(joined)
         assert piece.replies <= MAX_COMMANDS or number == 1 or joined.count(0) == number - 1
         start += number
+
+
+@pytest.mark.parametrize(
+    ("reply", "number"),
+    [
+        (b"0", 0),
+        (b"18446744073709551616", 18446744073709551616),
+        (b"9" * 21, None),
+        (b"9" * 5000, None),
+        ("\u00b2".encode(), None),
+        (b"-1", None),
+        (b"", None),
+        (7, None),
+        (None, None),
+        ([b"7"], None),
+    ],
+)
+def test_a_text_is_a_number_that_a_series_can_show_or_none(reply: Reply, number: int | None) -> None:
+    assert whole_of(reply) == number

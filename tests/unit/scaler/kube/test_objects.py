@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.kube.conflicts import MAX_REVERTS, Reverts
+from scaler.kube.election import record_of
 from scaler.kube.errors import LONGEST_RETRY_AFTER, error_of_response, seconds_of
 from scaler.kube.objects import (
     Autoscaler,
@@ -56,6 +58,26 @@ def test_a_workload_is_read_with_its_owner_and_its_pods_selector() -> None:
 def test_invalid_workloads_are_refused(spec: object) -> None:
     with pytest.raises(ValueError, match=r"replicas|not an object"):
         workload_of({"spec": spec})
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("read", "data"),
+    [
+        (workload_of, {"spec": {"replicas": 1, "template": [1]}}),
+        (workload_of, {"spec": {"replicas": 1, "selector": {"matchExpressions": [5]}}}),
+        (workload_of, {"metadata": {"managedFields": ["x"]}, "spec": {"replicas": 1}}),
+        (pod_of, {"metadata": {}, "status": {"conditions": [[]]}}),
+        (pod_of, {"metadata": {}, "status": {"containerStatuses": [{"restartCount": []}]}}),
+        (lambda data: conflicts_of([data], []), {"metadata": {"ownerReferences": 5}}),
+        (record_of, {"metadata": {}, "spec": {"leaseTransitions": [1]}}),
+    ],
+)
+def test_parts_of_another_kind_than_documented_are_refused(
+    read: Callable[[Any], object], data: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="not as the API documents it"):
+        read(data)
 
 
 def test_an_empty_scale_is_one_of_nothing() -> None:

@@ -196,8 +196,13 @@ SHARDS: dict[Labels, ExporterStatus] = {
         ({A: sharded(1, 4), B: sharded(2, 4)}, False),
         ({A: sharded(1), B: sharded(1)}, False),
         ({A: ExporterStatus(up=True, deployment="d", shard=("1", "1"))}, True),
+        ({A: ExporterStatus(up=True, deployment="d", shard=("1", "\u00b2"))}, False),
+        ({A: ExporterStatus(up=True, deployment="d", shard=("1", "9" * 5000))}, False),
     ],
-    ids=["all", "one gone", "one blind", "fewer", "more, some to come", "a pair of one", "undivided again"],
+    ids=[
+        *("all", "one gone", "one blind", "fewer", "more, some to come", "a pair of one", "undivided again"),
+        *("no number", "no number that can be"),
+    ],
 )
 def test_a_queue_of_shards_is_gone_only_when_all_of_them_read(
     later: dict[Labels, ExporterStatus], *, forgotten: bool

@@ -153,6 +153,14 @@ def test_a_file_that_cannot_be_used(text: str, line: str) -> None:
     assert complaint(text) == line
 
 
+@pytest.mark.parametrize(
+    "value",
+    ['!!int ""', "2026-02-31", "!!timestamp x", "!!bool perhaps", "!!float x", "9" * 5000, "!!int 0x"],
+)
+def test_a_value_that_its_tag_does_not_fit_is_one_line(value: str) -> None:
+    assert complaint(f"listen: {value}").endswith("a value that no setting can have")
+
+
 def test_the_mistake_in_the_file_is_told_though_the_environment_sets_it_too() -> None:
     assert complaint("inner:\n  whole: x", WHOLE="3").startswith("inner.whole=x (a.yaml")
 

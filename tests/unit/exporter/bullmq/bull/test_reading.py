@@ -27,6 +27,7 @@ REFUSED = ReplyError("NOPERM no")
         ([b"9", 0, 0, 0, 3, [b"7", b"8"]], Lengths(9, 0, 0, 3, None)),  # the reply is cut off
         ([REFUSED, 4, 1, REFUSED, 3, REFUSED], Lengths(None, None, 4, 3, None)),
         ([b"x", REFUSED, 1, 2, REFUSED, [b"7"]], Lengths(None, 3, None, None, None)),
+        ([3, 1, 2, 4, b"9" * 5000], Lengths(None, 3, 4, 3, None)),
     ],
 )
 def test_lengths(replies: list[Reply], expected: Lengths) -> None:

@@ -22,6 +22,8 @@ MS = "1795971600000"
     [
         ("report", "bullmq", None),
         ("tenant:1:eu", "bullmq", None),
+        ("a:b:::\u00b2", "bullmq", RepeatKey("a:b", "a", "b", None, None, None, "\u00b2")),
+        ("a:b::\u00b2", "bull", None),
         ("9bbf444aca3c81002ea4e0fea8350d97", "bullmq", None),
         (
             "rep:::Asia/Jakarta:0 0 * * *",

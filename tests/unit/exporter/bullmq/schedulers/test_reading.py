@@ -15,6 +15,7 @@ from exporter.bullmq.schedulers.reading import (
     head_command,
     members,
     names_by_data,
+    parse_job,
     parse_options,
     parse_scheduler,
     parse_second_look,
@@ -136,10 +137,17 @@ def test_options_that_are_none(raw: bytes | None) -> None:
         ("4.18.3", False),
         ("", False),
         ("x.y", False),
+        ("5.\u00b2", False),
+        ("9" * 5000 + ".1", False),
     ],
 )
 def test_which_bullmq_names_jobs_by_their_data(version: str, *, expected: bool) -> None:
     assert names_by_data(version) is expected
+
+
+def test_a_job_with_fewer_times_than_were_asked_for_is_none() -> None:
+    assert parse_job("x", [[b"1"], 0, 0]).created_ms == 1.0
+    assert parse_job("x", [[], 0, 0]).state == "none"
 
 
 def test_a_digest_of_what_was_read() -> None:

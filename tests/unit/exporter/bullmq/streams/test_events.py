@@ -346,3 +346,13 @@ def test_native_durations_that_are_not_those_of_the_buckets_are_refused(native: 
     with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
         restored.restore({**jobs.dump(), "native": native})
     assert restored.counters() == Jobs(native=True).counters()
+
+
+def test_a_job_whose_id_is_no_text_is_not_remembered() -> None:
+    jobs = Jobs()
+    jobs.feed(
+        [[b"1000-0", [b"event", b"active", b"jobId", 5]], [b"1000-1", [b"event", b"active", b"jobId", None]]]
+    )
+    jobs.settle()
+    assert (jobs.counters().started, jobs.remembered) == (2, 0)
+    json.dumps(jobs.dump())

@@ -1,0 +1,204 @@
+"""What comes over HTTP: requests to both programs, answers of neighbours; and the files of cgroups."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, Final
+
+from exporter.api.forward import ScalerClient
+from exporter.assessment import Assessment
+from exporter.config.settings import MonitoringSettings
+from exporter.host.cgroup import group_paths, limits, tightest
+from exporter.page import status_page
+from exporter.peers.model import Peers, PeerStatus
+from exporter.peers.poller import firing_alerts
+from exporter.switch import Switch
+from exporter.views import About, status_view
+from exporter.web.app import make_exporter_app
+from exporter.web.status_page import page_query_of
+from scaler.app import make_scaler_app
+from scaler.config.settings import ScalerSettings
+from scaler.state.model import State, from_json, state_text, to_data
+from scaler.state.store import Update
+from service.api.auth import ApiKeyAuth
+from service.api.settings import ApiSettings
+from service.clock import Deadline
+from service.i18n import preferred
+from service.web.negotiate import accepts_gzip, metrics_format, scrape_seconds
+from tests.fuzz.inputs import JSON, TEXT
+from tests.fuzz.search import Target
+from tests.support.assessments import assessment
+from tests.support.exporter_app import FakeExporter
+from tests.support.scaling_view import view
+
+_KEY: Final = "the-full-key-of-these-tests"
+_API: Final = ApiSettings(key=_KEY)
+_ANSWERS: Final = frozenset({200, 303, 307, 400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 429, 503})
+_ASSESSMENT: Final = assessment()
+_VIEW: Final = status_view(_ASSESSMENT, About("1.2.3", monitoring=True, uptime=1.0))
+_LOOP: Final = asyncio.new_event_loop()
+_callers: Final = count()  # each from an address of its own: none is refused for the keys of another
+
+
+class _Exporter(FakeExporter):
+    """Has the same assessment each time, and keeps no record."""
+
+    def assess(self, deadline: Deadline) -> Assessment | None:
+        return _ASSESSMENT if self.switch.on else None
+
+
+class _Scaler:
+    """A scaler with two targets, whose state is in memory: it has to be one that can be written and read."""
+
+    settings: Final = ScalerSettings.model_validate(
+        {
+            "targets": [
+                {"name": "mailer", "queues": ["mail", "news-*"], "processes": {"command": ["true"]}},
+                {"name": "video", "queues": ["video"], "processes": {"command": ["true"]}},
+            ]
+        }
+    )
+
+    def __init__(self) -> None:
+        self.state = State()
+        self._view = view(10.0)
+
+    @property
+    def operator(self) -> Any:
+        return self.state.operator
+
+    def status(self) -> Any:
+        return self._view
+
+    def update(self, update: Any) -> Update:
+        before, self.state = self.state, update(self.state)
+        read, problems = from_json(state_text(to_data(self.state)).encode().decode())
+        assert not problems, problems
+        assert read.operator == self.state.operator
+        return Update(before, self.state, None)
+
+    def exposition(self, form: str) -> bytes:
+        return f"# {form}\n".encode()
+
+    def why_not_ready(self) -> list[str]:
+        return []
+
+
+async def _request(app: Any, scope: dict[str, Any], body: bytes) -> int:
+    statuses: list[int] = []
+    sent = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> Any:
+        return next(sent, {"type": "http.disconnect"})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app(scope, receive, send)
+    return statuses[0]
+
+
+def _raw(value: Any) -> bytes:
+    return str(value).encode("utf-8", "replace")[:70_000].replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+def _asked(app: Any, data: Any) -> None:
+    """A request as data: method, path, query, headers, body (a text as it is, anything else as JSON)."""
+    if not isinstance(data, dict):
+        return
+    headers = data.get("headers")
+    named = headers if isinstance(headers, dict) else {}
+    pairs = [(_raw(name).lower(), _raw(value)) for name, value in named.items() if str(name)]
+    if data.get("key", True):
+        pairs.append((b"x-api-key", _KEY.encode()))
+    body = data.get("body", "")
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else json.dumps(body).encode()
+    query = data.get("query", "")
+    path = str(data.get("path", "/api/monitoring")).encode("utf-8", "replace").decode() or "/"
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": str(data.get("method", "POST")).upper(),
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode("utf-8", "replace") if isinstance(query, str) else _raw(query),
+        "headers": pairs,
+        "client": (f"10.0.0.{next(_callers)}", 1),
+        "server": ("127.0.0.1", 9877),
+    }
+    status = _LOOP.run_until_complete(_request(app, scope, raw))
+    assert status in _ANSWERS, status
+
+
+_EXPORTER: Final = _Exporter()
+_SCALER: Final = _Scaler()
+_EXPORTER_APP: Final = make_exporter_app(_EXPORTER, ApiKeyAuth(_API, "CRON_API_KEY"), ScalerClient(None, 1))
+_SCALER_APP: Final = make_scaler_app(_SCALER, ApiKeyAuth(_API, "CRON_API_KEY"), "1.2.3")
+
+
+def _exporter_request(data: Any) -> None:
+    _EXPORTER.switch = Switch(MonitoringSettings())
+    _asked(_EXPORTER_APP, data)
+
+
+def _scaler_request(data: Any) -> None:
+    _SCALER.state = State()
+    _asked(_SCALER_APP, data)
+
+
+def _accept(raw: bytes) -> None:
+    header = raw.decode("latin-1")
+    for protobuf in (True, False):
+        assert metrics_format(header, protobuf=protobuf)
+    accepts_gzip(header)
+    assert 0 < scrape_seconds(header) <= 60
+    preferred(header)
+    page_query_of({"q": header, "page": header, "sort": header, "lang": header}, header)
+
+
+def _neighbours(data: Any) -> None:
+    """The page with what the scaler and Prometheus answered; `fetch_status` lets a mapping through."""
+    if not isinstance(data, Mapping):
+        return
+    alerts = None
+    with contextlib.suppress(ValueError):
+        alerts = PeerStatus(1.0, firing_alerts(data.get("alerts")), "")
+    scaler = data.get("scaler")
+    peers = Peers(PeerStatus(1.0, scaler, "") if isinstance(scaler, dict) else None, alerts)
+    status_page(_VIEW, page_query_of({}, None), peers=peers, now=2.0).encode("utf-8", "replace")
+
+
+def _cgroup(data: Any) -> None:
+    if isinstance(data, dict):
+        files = {str(name): str(text) for name, text in data.items()}
+        group_paths(files.get("cgroup", ""))
+        found = tightest([limits(files), limits({})])
+        for number in (found.memory, found.memory_used, found.cpus):
+            assert number is None or float(number) >= 0
+
+
+_ACTIONS: Final = (
+    *(b"action", b"manual_scale", b"update_scaling_config", b"start_monitoring", b"intervalMinutes"),
+    *(b"queueName", b"targetWorkers", b"reason", b"apiKey", b"minWorkers", b"maxWorkers", b"mail", b"news-*"),
+    *(b"cooldownPeriod", b"cooldownSeconds", b"durationMinutes", b"requestedBy", b"policy", b"threshold"),
+)
+TARGETS_OF_HTTP: Final = (
+    Target("exporter_request", JSON, _exporter_request, words=_ACTIONS),
+    Target("scaler_request", JSON, _scaler_request, words=_ACTIONS),
+    Target(
+        "accept",
+        TEXT,
+        _accept,
+        words=(b"q=", b";", b",", b"application/openmetrics-text", b"version=1.0.0", b"*/*", b"gzip", b"id"),
+    ),
+    Target("neighbours", JSON, _neighbours),
+    Target("cgroup", JSON, _cgroup, words=(b"max", b"inactive_file ", b"0::/", b":memory:", b"-1")),
+)

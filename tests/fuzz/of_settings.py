@@ -1,0 +1,97 @@
+"""Settings: the file and the environment of both programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from exporter.config.environment import exporter_environment
+from exporter.config.notices import exporter_notices
+from exporter.config.validation import load_exporter_settings
+from exporter.configuration import all_secrets
+from scaler.config.environment import scaler_environment
+from scaler.config.policy_keys import ignored_settings
+from scaler.config.validation import load_scaler_settings
+from scaler.configuration import differences
+from service.config.load import ConfigError, Loaded, masked
+from service.web.web_config import WebConfig, WebConfigError
+from tests.fuzz.inputs import JSON, TEXT
+from tests.fuzz.scratch import scratch
+from tests.fuzz.search import Target
+
+
+def _exporter(text: str, environ: dict[str, str]) -> None:
+    try:
+        loaded = load_exporter_settings(text, exporter_environment(environ), file="exporter.yml")
+    except ConfigError as error:
+        _check_message(error)
+        return
+    _check_shown(loaded)
+    all_secrets(loaded.model)
+    exporter_notices(loaded, environ)
+
+
+def _scaler(text: str, environ: dict[str, str]) -> None:
+    try:
+        loaded = load_scaler_settings(text, scaler_environment(environ), file="scaler.yml")
+    except ConfigError as error:
+        _check_message(error)
+        return
+    _check_shown(loaded)
+    ignored_settings(loaded)
+    differences(loaded.model, loaded.model)
+
+
+def _check_message(error: ConfigError) -> None:
+    """One line, for the exit code 2."""
+    text = str(error)
+    assert "\n" not in text, text
+    assert error.why, text
+
+
+def _check_shown(loaded: Loaded[Any]) -> None:
+    json.dumps(masked(loaded.model), default=str)
+
+
+def _exporter_file(raw: bytes) -> None:
+    _exporter(raw.decode("utf-8", "replace"), {})
+
+
+def _scaler_file(raw: bytes) -> None:
+    _scaler(raw.decode("utf-8", "replace"), {})
+
+
+def _environment(data: Any) -> None:
+    """Names and values as texts, as those of a process are: without a NUL, an odd byte as a surrogate."""
+    if isinstance(data, dict):
+        environ = {str(name).replace("\0", ""): str(value).replace("\0", "") for name, value in data.items()}
+        _exporter("", environ)
+        _scaler("", environ)
+
+
+def _web_config(raw: bytes) -> None:
+    """Without users: whether a password's hash can be used takes as long as whoever wrote it wanted."""
+    path = scratch() / "web.yml"
+    path.write_bytes(raw)
+    config = WebConfig.__new__(WebConfig)
+    config._path = path
+    config._read()
+
+
+_YAML: Final = (
+    *(b": ", b"- ", b"&a ", b"*a", b"!!int ", b"!!python/object:a ", b"? ", b"<<: ", b"|\n", b">-\n", b"{}"),
+    *(b"2026-01-01", b"0o17", b"0b1", b"1:2:3", b".inf", b".nan", b"~", b"yes", b"---\n", b"\n  ", b"#"),
+)
+TARGETS_OF_SETTINGS: Final = (
+    Target("exporter_settings", JSON, lambda data: _exporter_file(JSON.encoded(data))),
+    Target("exporter_settings_text", TEXT, _exporter_file, words=_YAML),
+    Target("scaler_settings", JSON, lambda data: _scaler_file(JSON.encoded(data))),
+    Target("scaler_settings_text", TEXT, _scaler_file, words=_YAML),
+    Target("web_config", TEXT, _web_config, (WebConfigError,), words=_YAML),
+    Target(
+        "environment",
+        JSON,
+        _environment,
+        words=(b"REDIS_URL", b"REDIS_CLUSTER_HOST_1", b"tcp://10.0.0.1:6379", b"true", b"redis://a:b@c/1"),
+    ),
+)
