@@ -68,6 +68,10 @@ class _Scaler:
         self._view = view(10.0)
 
     @property
+    def most_workers(self) -> int | None:
+        return None
+
+    @property
     def operator(self) -> Any:
         return self.state.operator
 
