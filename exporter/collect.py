@@ -116,7 +116,7 @@ class Collector:
         """The current run, or a new one."""
         with self._lock:
             run = self._run
-            if run is None or run.ended():
+            if run is None or run.ended() or run.hasty_beside(deadline):
                 number = run.number + 1 if run else 1
                 run = self._run = _Run(number, now(), monotonic(), deadline, self._begin(deadline))
             return run
@@ -192,6 +192,10 @@ class _Run:
     started: float
     deadline: Deadline
     parts: Mapping[str, Future[Outcome[Any]]]
+
+    def hasty_beside(self, deadline: Deadline) -> bool:
+        """Whether it has less than half of that time left: who has more must not get what it leaves out."""
+        return 2 * self.deadline.remaining() < deadline.remaining()
 
     def ended(self) -> bool:
         return self.deadline.passed() or all(part.done() for part in self.parts.values())

@@ -40,6 +40,7 @@ from service.threads import Supervised, WorkerGroup
 from service.web.address import parse_listen
 from service.web.basic_auth import App
 from service.web.body import Body
+from service.web.connections.series import TrafficSeries
 from service.web.front import FrontApp
 from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
@@ -89,13 +90,15 @@ class Exporter:
         self._version = version("oxherd")
         self._shard_urls = settings.shard_urls
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
+        self._front = FrontApp(open_routes(self), self._app)
+        self._server = WebServer(self._front, *parse_listen(settings.listen), web, settings.web)
         self._exposition = Exposition(
             self._version,
             switch,
             self._auth,
             lambda: self.about().tasks,
             shard,
-            others=[BackgroundUse(meter)],
+            others=[BackgroundUse(meter), TrafficSeries(self._server.traffic)],
             classic=settings.bullmq.histograms == "both",
         )
         self._tasks = (
@@ -146,8 +149,6 @@ class Exporter:
         )
         self._started = monotonic()
         self._scaler = ScalerClient(settings.api.scaler_url, settings.api.scaler_timeout_seconds)
-        self._front = FrontApp(open_routes(self), self._app)
-        self._server = WebServer(self._front, *parse_listen(settings.listen), web)
 
     def _app(self) -> App:
         """All paths; imported late, as most exporters are only scraped."""

@@ -43,7 +43,7 @@ def make_scaler_app(scaler: ScalerService, auth: ApiKeyAuth, version: str) -> Fa
     add_routes(
         app,
         {
-            "/metrics": metrics_route(lambda _, form: Body([scaler.exposition(form)])),
+            "/metrics": metrics_route(lambda form, _: Body([scaler.exposition(form)])),
             "/status.json": Route(status, responses=described(401, 429)),
             **health_routes(scaler.why_not_ready, ready_means=ready),
         },

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 FIXED: Final = (
     "listen",
+    "web",
     "web_config_file",
     "state_file",
     "exporter_url",

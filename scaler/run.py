@@ -39,6 +39,7 @@ from service.logs import ProblemLog
 from service.process_metrics import process_registry, registry_text
 from service.threads import Supervised
 from service.web.address import parse_listen
+from service.web.connections.series import TrafficSeries
 from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
@@ -84,10 +85,14 @@ class Scaler:
         self._task = Supervised("controller", self._step, max_age=lambda: 3 * self._interval + _LATE_SECONDS)
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
         self._server = WebServer(
-            make_scaler_app(self, self._auth, self._version), *parse_listen(settings.listen), web
+            make_scaler_app(self, self._auth, self._version),
+            *parse_listen(settings.listen),
+            web,
+            settings.web,
         )
         self._registry = process_registry()
         self._registry.register(_ScalerCollector(self))
+        self._registry.register(TrafficSeries(self._server.traffic))
         self._families = FamilyText()
         self._started = monotonic()
 

@@ -11,6 +11,7 @@ from exporter.condition_table import CONDITION_TABLE
 from exporter.config.shard import QueueShard, check_shard, parse_shard
 from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
+from service.web.settings import WebSettings
 
 DAY_SECONDS: Final = 86_400
 
@@ -445,6 +446,7 @@ class ExporterSettings(Model, title="Settings"):
     probes: tuple[ProbeSettings, ...] = Field((), description="your own endpoints to probe")
     health: HealthSettings = HealthSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    web: WebSettings = WebSettings()
     web_config_file: str | None = Field(
         None, description="TLS and users for HTTP, in the web configuration format of Prometheus exporters"
     )

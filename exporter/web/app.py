@@ -14,7 +14,7 @@ from exporter.api.forward import ScalerClient
 from exporter.api.routes import MonitoringControl, make_monitoring_api
 from exporter.bullmq.busy import BusyJobs
 from exporter.views import status_view
-from exporter.web.open_paths import OpenService, deadline_of, open_routes
+from exporter.web.open_paths import OpenService, open_routes
 from exporter.web.status_page import PageSource, add_status_page
 from service.api.auth import ApiKeyAuth
 from service.api.endpoint import add_api, check_access
@@ -22,9 +22,11 @@ from service.api.openapi import ABOUT, described
 from service.api.session import Sessions
 from service.clock import Deadline
 from service.outcome import UnreadableError
-from service.web.common_paths import Route, add_routes
+from service.turns.in_turn import RequestTurns
+from service.web.common_paths import Route, add_routes, deadline_of
 
 _NO_STORE: Final = {"cache-control": "no-store"}
+_THREADS: Final = 16  # of the page and its data; scrapes and the API have their own
 
 
 class ExporterService(OpenService, PageSource, MonitoringControl, Protocol):
@@ -35,7 +37,7 @@ class ExporterService(OpenService, PageSource, MonitoringControl, Protocol):
 
 
 def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: ScalerClient) -> FastAPI:
-    """Handlers that collect are `def` and run in a thread pool; the health paths never wait for them."""
+    """What collects runs in threads; the health paths never wait for it."""
     app = FastAPI(
         title="Oxherd exporter",
         description=ABOUT,
@@ -44,20 +46,26 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
         redoc_url=None,
     )
     sessions = Sessions()
+    turns = RequestTurns(_THREADS)
 
-    def status(request: Request) -> JSONResponse:
+    async def status(request: Request) -> JSONResponse:
         """The state that the page and the commands show, collected now."""
         if (refusal := check_access(auth, request, sessions)) is not None:
             return refusal
-        view = status_view(exporter.assess(deadline_of(request)), exporter.about())
-        return JSONResponse(view, headers=_NO_STORE)
+        deadline = deadline_of(request)
+        return await turns.run(
+            request,
+            lambda: JSONResponse(status_view(exporter.assess(deadline), exporter.about()), headers=_NO_STORE),
+            deadline,
+        )
 
-    def busy(prefix: str, queue: Annotated[list[str], Query()], request: Request) -> JSONResponse:
+    async def busy(prefix: str, queue: Annotated[list[str], Query()], request: Request) -> JSONResponse:
         """Active jobs by the name of their worker; 404 for unknown queues."""
         if (refusal := check_access(auth, request, sessions)) is not None:
             return refusal
         try:
-            jobs = exporter.busy(prefix, queue, deadline_of(request))
+            deadline = deadline_of(request)
+            jobs = await turns.run(request, lambda: exporter.busy(prefix, queue, deadline), deadline)
         except UnreadableError as error:
             missing = error.kind == "not_found"
             status = HTTPStatus.NOT_FOUND if missing else HTTPStatus.SERVICE_UNAVAILABLE
@@ -78,6 +86,6 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
             "/busy.json": Route(busy, responses=described(401, 404, 429, 503)),
         },
     )
-    add_status_page(app, exporter, auth, sessions, deadline_of)
+    add_status_page(app, exporter, auth, sessions, turns)
     add_api(app, make_monitoring_api(exporter, scaler), auth)
     return app

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from starlette.requests import Request
-
 from service.clock import Deadline
 from service.web.body import Body
 from service.web.common_paths import Route, health_routes, metrics_route
-from service.web.negotiate import MetricsFormat, scrape_seconds
+from service.web.negotiate import MetricsFormat
 
-_TIMEOUT_HEADER: Final = "x-prometheus-scrape-timeout-seconds"
 _READY: Final = (
     "The first collection is done and the background threads run. It does not mean that Redis is up."
 )
@@ -28,15 +25,8 @@ class OpenService(Protocol):
 
 
 def open_routes(exporter: OpenService) -> dict[str, Route]:
-    """Handlers that collect are `def` and run in a thread pool; the health paths never wait for them."""
+    """What collects runs in threads; the health paths never wait for it."""
     return {
-        "/metrics": metrics_route(
-            lambda request, form: exporter.exposition(form, deadline_of(request)), protobuf=True
-        ),
+        "/metrics": metrics_route(exporter.exposition, protobuf=True),
         **health_routes(exporter.why_not_ready, ready_means=_READY),
     }
-
-
-def deadline_of(request: Request) -> Deadline:
-    """When the answer has to be there: the scrape's time-out, from its header."""
-    return Deadline.after(scrape_seconds(request.headers.get(_TIMEOUT_HEADER)))

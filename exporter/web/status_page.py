@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs
 
@@ -23,6 +23,8 @@ from service.api.session import COOKIE, SESSION_SECONDS, Sessions
 from service.catalogs import TRANSLATORS
 from service.clock import Deadline, now
 from service.i18n import LANGUAGES, Message, preferred
+from service.turns.in_turn import RequestTurns
+from service.web.common_paths import deadline_of
 
 _HEADERS: Final = {
     "content-security-policy": POLICY,
@@ -55,11 +57,11 @@ def add_status_page(
     exporter: PageSource,
     auth: ApiKeyAuth,
     sessions: Sessions,
-    deadline: Callable[[Request], Deadline],
+    turns: RequestTurns,
 ) -> None:
     """/, /page.css, /page.js, /sign-in and /sign-out."""
 
-    def page(request: Request) -> HTMLResponse:
+    async def page(request: Request) -> HTMLResponse:
         """The status page, collected now; the sign-in form if a key is set and the browser has no session."""
         signed_in = sessions.holds(request.cookies.get(COOKIE))
         query = page_query_of(
@@ -67,9 +69,14 @@ def add_status_page(
         )
         if auth.configured and not signed_in:
             return HTMLResponse(sign_in(query), headers=_HEADERS)
-        view = status_view(exporter.assess(deadline(request)), exporter.about())
-        text = status_page(view, query, history=exporter.history(), peers=exporter.peers(), now=now())
-        return HTMLResponse(text, headers=_HEADERS)
+        deadline = deadline_of(request)
+
+        def drawn() -> HTMLResponse:
+            view = status_view(exporter.assess(deadline), exporter.about())
+            text = status_page(view, query, history=exporter.history(), peers=exporter.peers(), now=now())
+            return HTMLResponse(text, headers=_HEADERS)
+
+        return await turns.run(request, drawn, deadline)
 
     async def authorize(request: Request) -> Response:
         """Start a session if the key is valid."""

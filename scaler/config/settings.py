@@ -11,6 +11,7 @@ from pydantic import Field
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings
 from service.config.model import LogSettings, Model
+from service.web.settings import WebSettings
 
 MOST_WORKERS: Final = 100_000
 """Workers of a target at most, wherever a number of workers is set: a cluster of the size that Kubernetes is
@@ -248,6 +249,7 @@ class ScalerSettings(Model, title="Settings"):
     defaults: PolicySettings = PolicySettings()
     policies: tuple[PolicyEntry, ...] = Field((), description="settings for several targets, by their names")
     targets: tuple[TargetSettings, ...] = Field((), description="the targets to scale")
+    web: WebSettings = WebSettings(max_connections=256)  # the others are for its workers
     web_config_file: str | None = Field(
         None, description="TLS and users of HTTP, in the web configuration format of Prometheus exporters"
     )

@@ -7,9 +7,7 @@ from typing import Final, NamedTuple
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings
 
-OWN_DESCRIPTORS: Final = (
-    64  # of the scaler itself: HTTP, Prometheus, its files, a process that is being started
-)
+OWN_DESCRIPTORS: Final = 64  # of the scaler: Prometheus, its files, a process that is being started
 _PER_TARGET: Final = 3  # of one that has workers: the two ends of a pipe, and what waits for all of its own
 DESCRIPTORS_PER_WORKER: Final = 2  # the socket to its shim, and its output
 
@@ -43,22 +41,22 @@ def descriptors(settings: ScalerSettings) -> Descriptors:
 def shortage(settings: ScalerSettings, limit: int) -> str | None:
     """Why the scaler cannot run with this limit of descriptors; None: it can."""
     needed = descriptors(settings)
-    if needed.least <= limit:
+    if needed.least <= limit - settings.web.most(limit):
         return None
     return (
         f"{_targets(settings)} with {needed.least_workers} workers at least (min_workers) "
-        f"{_need(needed.least, limit)}"
+        f"{_need(needed.least, limit, settings.web.most(limit))}"
     )
 
 
 def possible_shortage(settings: ScalerSettings, limit: int) -> str | None:
     """Why not all workers that the settings allow could be started; None: they could."""
     needed = descriptors(settings)
-    if needed.most <= limit:
+    if needed.most <= limit - settings.web.most(limit):
         return None
     return (
         f"{_targets(settings)} with {needed.most_workers} workers at most (max_workers, max_total_workers) "
-        f"{_need(needed.most, limit)}"
+        f"{_need(needed.most, limit, settings.web.most(limit))}"
     )
 
 
@@ -66,8 +64,9 @@ def _targets(settings: ScalerSettings) -> str:
     return f"{sum(target.processes is not None for target in settings.targets)} targets"
 
 
-def _need(descriptors: int, limit: int) -> str:
+def _need(descriptors: int, limit: int, connections: int) -> str:
     return (
-        f"need {descriptors} file descriptors, and the limit of this process is {limit} (RLIMIT_NOFILE): "
+        f"need {descriptors} file descriptors, and the limit of this process is {limit} (RLIMIT_NOFILE), "
+        f"of which {connections} are for HTTP: "
         "raise it, as by `ulimit -n` or LimitNOFILE, or set fewer workers"
     )

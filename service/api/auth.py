@@ -7,7 +7,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -15,16 +15,13 @@ from pydantic import SecretStr
 
 from service.api.settings import ApiSettings
 from service.clock import monotonic
+from service.turns.failed_attempts import FailedAttempts
 
 Right: TypeAlias = Literal["full", "read"]
 Reason: TypeAlias = Literal["missing", "wrong", "throttled", "read_only"]
 
 REASONS: Final[tuple[Reason, ...]] = ("missing", "wrong", "throttled", "read_only")
 """Why a request was refused."""
-
-_FAILURES: Final = 10  # of one address within the window; further keys of it are refused unread
-_WINDOW_SECONDS: Final = 60.0
-_MOST_ADDRESSES: Final = 10_000
 
 
 class AuthError(Exception):
@@ -49,9 +46,8 @@ class ApiKeyAuth:
         ]
         self._keys = [(right, self._digest(key.get_secret_value())) for right, key in configured if key]
         self._setting = setting
-        self._clock = clock
         self._lock = threading.Lock()
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._failures = FailedAttempts(clock)
         self._refused: Counter[Reason] = Counter()
 
     @property
@@ -77,7 +73,7 @@ class ApiKeyAuth:
         if not presented:
             self._count("missing")
             raise AuthError(401, "a key is needed")
-        if (wait := self._blocked(address)) is not None:
+        if (wait := self._failures.blocked(address)) is not None:
             self._count("throttled")
             raise AuthError(429, "too many wrong keys from this address", wait)
         valid = [(key, right) for key in presented if (right := self._right(key))]
@@ -91,7 +87,7 @@ class ApiKeyAuth:
         return full[0] if full else valid[0][0]
 
     def _digest(self, key: str) -> bytes:
-        return hmac.digest(self._salt, key.encode(errors="surrogateescape"), "sha256")
+        return hmac.digest(self._salt, key.encode(errors="surrogatepass"), "sha256")
 
     def _right(self, key: str) -> Right | None:
         digest, match = self._digest(key), None
@@ -104,20 +100,6 @@ class ApiKeyAuth:
         with self._lock:
             self._refused[reason] += 1
 
-    def _blocked(self, address: str) -> float | None:
-        """Seconds until the rate limit admits this address again; None if it does now."""
-        with self._lock:
-            recent = self._recent(address)
-            return recent[0] + _WINDOW_SECONDS - self._clock() if len(recent) >= _FAILURES else None
-
     def _failed(self, address: str) -> None:
-        with self._lock:
-            self._refused["wrong"] += 1
-            self._failures[address] = [*self._recent(address), self._clock()][-_FAILURES:]
-            self._failures.move_to_end(address)
-            while len(self._failures) > _MOST_ADDRESSES:
-                self._failures.popitem(last=False)
-
-    def _recent(self, address: str) -> list[float]:
-        since = self._clock() - _WINDOW_SECONDS
-        return [at for at in self._failures.get(address, ()) if at > since]
+        self._failures.failed(address)
+        self._count("wrong")

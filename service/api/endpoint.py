@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import Field, TypeAdapter
 from starlette.exceptions import HTTPException
@@ -28,10 +28,13 @@ from service.api.envelope import (
 from service.api.openapi import command_description, describe_bodies, one_of, query_description
 from service.api.reference import reference_page
 from service.api.session import COOKIE, Sessions
+from service.turns.arrival import arrival_of
+from service.turns.in_turn import LateError, RequestTurns
 
 log = logging.getLogger(__name__)
 
 _BODY_LIMIT: Final = 64 << 10
+_THREADS: Final = 32  # of this path alone: scrapes have their own
 _NO_STORE: Final = {"cache-control": "no-store"}
 _DOCS_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
@@ -44,6 +47,7 @@ def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
     """Add the path, its errors as envelopes, and /docs, a page without external resources."""
     models = {action: command.body for action, command in api.commands.items()}
     union = one_of(list(models.values()))
+    turns = RequestTurns(_THREADS)
     bodies: TypeAdapter[Any] = TypeAdapter(Annotated[union, Field(discriminator="action")])  # type: ignore[arg-type]
 
     async def query(request: Request) -> JSONResponse:
@@ -55,7 +59,8 @@ def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
             if described is None:
                 raise ApiError(400, unknown_action(action or None, tuple(api.queries)))  # noqa: TRY301
             request_of_action = ApiRequest(action, parameters, {}, key, client_address(request))
-            return _response(await run_in_threadpool(described.answer, request_of_action))
+            answer = partial(described.answer, request_of_action)
+            return _response(await turns.run(request, answer))
         except (ApiError, AuthError) as error:
             return _refusal(error)
 
@@ -72,13 +77,15 @@ def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
                 extra={"action": parsed.action, "address": address, "command": _as_logged(parsed)},
             )
             sent = ApiRequest(parsed.action, {}, body, key, address)
-            return _response(await run_in_threadpool(api.commands[sent.action].answer, sent, parsed))
+            answer = partial(api.commands[sent.action].answer, sent, parsed)
+            return _response(await turns.run(request, answer))
         except (ApiError, AuthError) as error:
             return _refusal(error)
 
     app.get(PATH, response_model=None, **query_description(api))(query)
     app.post(PATH, response_model=None, **command_description(api))(command)
     app.exception_handler(HTTPException)(_as_envelope)
+    app.exception_handler(LateError)(_late)
     describe_bodies(app, bodies)
 
     async def docs() -> HTMLResponse:
@@ -119,9 +126,12 @@ async def _body(request: Request) -> bytes:
 
 def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(raw, parse_constant=_reject_constant)
+        parsed = json.loads(raw, parse_constant=_reject_constant)
+        if b"\\u" in raw:
+            json.dumps(parsed, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError):
         return _InvalidJson()
+    return parsed
 
 
 def _reject_constant(text: str) -> float:
@@ -164,6 +174,12 @@ def _response(data: Any) -> JSONResponse:
 def forwarded_response(status: int, envelope: Mapping[str, Any]) -> JSONResponse:
     """The response of another process, unchanged."""
     return JSONResponse(dict(envelope), status_code=status, headers=_NO_STORE)
+
+
+async def _late(request: Request, error: Exception) -> JSONResponse:
+    """On any path of the application."""
+    arrival_of(request.scope).refuse("late")
+    return JSONResponse(failure(str(error)), status_code=HTTPStatus.SERVICE_UNAVAILABLE, headers=_NO_STORE)
 
 
 def _refusal(error: ApiError | AuthError) -> JSONResponse:

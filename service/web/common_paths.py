@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from service.api.openapi import described
+from service.clock import Deadline
+from service.turns.arrival import arrival_of
+from service.turns.in_turn import LateError
+from service.turns.shared_answers import AnswerError, SharedAnswers
 from service.web.body import Body
-from service.web.negotiate import CONTENT_TYPES, MetricsFormat, accepts_gzip, metrics_format
+from service.web.negotiate import CONTENT_TYPES, MetricsFormat, accepts_gzip, metrics_format, scrape_seconds
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+_TIMEOUT_HEADER: Final = "x-prometheus-scrape-timeout-seconds"
 
 
 class Route(NamedTuple):
@@ -25,16 +31,36 @@ class Route(NamedTuple):
     responses: Mapping[int | str, dict[str, Any]] = {}
 
 
-def metrics_route(exposition: Callable[[Request, MetricsFormat], Body], *, protobuf: bool = False) -> Route:
-    """/metrics of this body, in the format and coding that the request prefers; `protobuf`: in that too."""
+def deadline_of(request: Request) -> Deadline:
+    """When the answer has to be there: from its arrival the scrape's time-out, of its header."""
+    return Deadline(arrival_of(request.scope).at + scrape_seconds(request.headers.get(_TIMEOUT_HEADER)))
 
-    def metrics(request: Request) -> Response:
+
+def metrics_route(exposition: Callable[[MetricsFormat, Deadline], Body], *, protobuf: bool = False) -> Route:
+    """/metrics of this body, in the format and coding that the request prefers; `protobuf`: in that too.
+
+    It is made in threads of its own, once for all that ask at the same time.
+    """
+    answers = SharedAnswers()
+
+    async def metrics(request: Request) -> Response:
         form = metrics_format(request.headers.get("accept"), protobuf=protobuf)
-        body = exposition(request, form)
+        gzip = accepts_gzip(request.headers.get("accept-encoding"))
+        deadline = deadline_of(request)
+
+        def make() -> bytes:
+            body = exposition(form, deadline)
+            return body.gzip() if gzip else body.plain()
+
+        try:
+            content = await answers.get(request, (form, gzip), deadline, make)
+        except LateError as error:
+            arrival_of(request.scope).refuse("late")
+            return PlainTextResponse(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        except AnswerError:
+            return PlainTextResponse("Internal Server Error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
         headers = {"content-type": CONTENT_TYPES[form], "vary": "Accept, Accept-Encoding"}
-        if accepts_gzip(request.headers.get("accept-encoding")):
-            return Response(body.gzip(), headers=headers | {"content-encoding": "gzip"})
-        return Response(body.plain(), headers=headers)
+        return Response(content, headers=headers | ({"content-encoding": "gzip"} if gzip else {}))
 
     metrics.__doc__ = "The exposition, in text format 0.0.4 or OpenMetrics 1.0"
     metrics.__doc__ += ", or in delimited protobuf." if protobuf else "."

@@ -1,20 +1,34 @@
-"""An ASGI application on uvicorn, in a thread of its own: main keeps the signals."""
+"""An ASGI application on uvicorn, in a thread of its own: main keeps the signals.
+
+uvicorn bounds nothing but the time between two requests. Its protocol and its server may be subclassed, and
+those of ours in `connections/` have the bounds: number of connections, time of a request and of an answer,
+bytes that are not taken. So it is kept, and there is no proxy to run before it.
+"""
 
 from __future__ import annotations
 
 import logging
+import resource
 import socket
+import sys
 import threading
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 
 from service.web.basic_auth import BasicAuthMiddleware
+from service.web.connections.listener import BoundedServer
+from service.web.connections.protocol import BoundedProtocol
+from service.web.connections.traffic import Traffic
+from service.web.connections.unsent import UnsentAnswers
+from service.web.settings import WebSettings
 from service.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
 
-_BACKLOG: Final = 256
+_BACKLOG: Final = 4096  # connections that wait to be accepted; one for which there is no room waits a second
+_KERNEL_BYTES: Final = 64 << 10  # of an answer, twice; Linux takes up to 4 MB, which count as the container's
 _GRACE_SECONDS: Final = 2  # for requests that are being answered when a stop is asked for
 
 
@@ -25,19 +39,30 @@ class BindError(Exception):
 class WebServer:
     """Serves `app` on host:port; port 0 takes a free one."""
 
-    def __init__(self, app: Any, host: str, port: int, config: WebConfig | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        config: WebConfig | None = None,
+        settings: WebSettings | None = None,
+    ) -> None:
+        most = (settings or WebSettings()).most(_descriptors())
+        self.traffic: Final[Traffic[BoundedProtocol]] = Traffic(most)
+        unsent: UnsentAnswers[BoundedProtocol] = UnsentAnswers()
         self._task = config.task if config else None
         context = config.context if config else None
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
-        self._server = uvicorn.Server(
+        self._server = BoundedServer(
             uvicorn.Config(
                 BasicAuthMiddleware(app, config) if config else app,
+                http=partial(BoundedProtocol, traffic=self.traffic, unsent=unsent),  # type: ignore[arg-type]
                 ssl_context_factory=(lambda *_: context) if context else None,
                 log_config=None,
-                log_level="warning",
+                log_level="error",  # a line for each invalid request would let anybody fill the log
                 access_log=False,  # it would write query strings, where a client may put a key
                 lifespan="off",
                 ws="none",
@@ -45,7 +70,8 @@ class WebServer:
                 proxy_headers=False,
                 timeout_keep_alive=75,  # longer than a scrape interval: a scraper keeps its connection
                 timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
+            ),
+            self.traffic,
         )
 
     def start(self) -> None:
@@ -88,6 +114,12 @@ class WebServer:
             listening.close()
 
 
+def _descriptors() -> int:
+    """How many this process may have."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """A bound and listening socket; `::` takes IPv4 as well."""
     try:
@@ -103,6 +135,7 @@ def _listening(host: str, port: int) -> socket.socket:
         # Connections inherit it. asyncio sets it only on sockets made with proto=IPPROTO_TCP, and without it
         # a body waits 40 ms for the acknowledgement of its headers.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
     except OSError as error:
         # create_server adds "(while attempting to bind ...)" to the system's words
         why = (error.strerror or str(error)).partition(" (while")[0]

@@ -7,6 +7,7 @@ import hmac
 import logging
 import secrets
 import ssl
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
@@ -23,6 +24,7 @@ from service.config.marked_yaml import YAML_ERRORS
 from service.config.model import Model
 from service.config.reload import ContentWatch
 from service.threads import Supervised
+from service.turns.failed_attempts import FailedAttempts
 from service.web.address import parse_listen
 
 log = logging.getLogger(__name__)
@@ -107,6 +109,8 @@ class WebConfig:
         self._watch = ContentWatch(self._files())
         tls = self._file.tls_server_config
         self.context: Final = _Latest(self._context(tls)) if tls else None
+        self._lock = threading.Lock()
+        self.failures = FailedAttempts()
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._salt = secrets.token_bytes(32)
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
@@ -128,20 +132,26 @@ class WebConfig:
         """Headers of every answer."""
         return {str(name): value for name, value in self._file.http_server_config.headers.items()}
 
+    def knows(self, user: str, password: str) -> bool:
+        """Whether this password was right for the user before, and is still. At once."""
+        return self._proof(user, password, self._file.basic_auth_users.get(user)) in self._known
+
     def authenticates(self, user: str, password: str) -> bool:
-        """Whether this user has this password. Slow, as bcrypt has to be, but for what was right before."""
+        """Whether this user has this password. Slow, as bcrypt has to be."""
         hashed = self._file.basic_auth_users.get(user)
-        raw = password.encode(errors="surrogateescape")
-        proof = hmac.digest(self._salt, b"\0".join((user.encode(), (hashed or "").encode(), raw)), sha256)
-        if proof in self._known:
-            return True
         against = hashed.encode() if hashed is not None else self._nobody  # as slow for an unknown user
-        right = bcrypt.checkpw(raw[:_LONGEST], against) and hashed is not None
+        right = bcrypt.checkpw(password.encode()[:_LONGEST], against) and hashed is not None
         if right:
-            self._known[proof] = None
-            while len(self._known) > _MAX_KNOWN:
-                self._known.popitem(last=False)
+            with self._lock:
+                self._known[self._proof(user, password, hashed)] = None
+                while len(self._known) > _MAX_KNOWN:
+                    self._known.popitem(last=False)
         return right
+
+    def _proof(self, user: str, password: str, hashed: str | None) -> bytes:
+        """Of another hash, as after a change of the file, another one."""
+        parts = (user.encode(), (hashed or "").encode(), password.encode())
+        return hmac.digest(self._salt, b"\0".join(parts), sha256)
 
     # --- the file ----------------------------------------------------------------------------------------
 
@@ -160,7 +170,7 @@ class WebConfig:
             log.warning("changed web config refused, previous one stays", extra={"error": str(error)})
             return _POLL_SECONDS
         self._file = changed
-        self._known.clear()
+        self.failures = FailedAttempts()  # what was wrong may be right now
         log.info("web config reloaded")
         return _POLL_SECONDS
 

@@ -318,6 +318,8 @@ def test_no_key_gives_metrics_and_health_only(system: System) -> None:
             assert {client.get(path).status_code for path in ("/status.json", PATH)} == {401}
         samples = program.samples()
         assert samples['oxherd_api_refused_total{reason="missing"}'] >= 2
+        assert 1 <= samples["oxherd_http_connections"] <= samples["oxherd_http_max_connections"]
+        assert 'oxherd_http_refused_total{reason="full"}' in samples
 
 
 def test_the_page_shows_the_status_of_a_scaler_that_requires_a_key(system: System) -> None:

@@ -116,6 +116,72 @@ def test_invalid_forms(system: System, name: str) -> None:
     serves(program)
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["exporter", "scaler"])
+def test_half_a_surrogate_pair_is_no_key_and_no_text(system: System, name: str) -> None:
+    """JSON can escape what is no character: it reaches all that takes a text for one."""
+    program = programs(system)[name]
+    before = program.log.read_text().count("Traceback")
+    for raw in (
+        b'{"apiKey": "\\ud800"}',
+        b'{"apiKey": "\\udfff", "action": "manual_scale"}',
+        b'{"action": "\\ud800"}',
+        b'{"action": "manual_scale", "queueName": "mail\\udc00", "targetWorkers": 1}',
+        b'{"\\ud834": 1}',
+    ):
+        assert httpx.post(program.url + PATH, content=raw).status_code == 401
+        assert program.client.post(PATH, content=raw).status_code == 400
+    pair = b'{"action": "manual_scale", "queueName": "\\ud834\\udd1e", "targetWorkers": 1}'
+    assert program.client.post(PATH, content=pair).status_code in {400, 404}
+    assert program.log.read_text().count("Traceback") == before
+    serves(program)
+
+
+ODD: list[bytes] = [
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * (1 << 20) + b"\r\n\r\n",
+    b"GET /" + b"%2e%2e/" * 300 + b"etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /metrics/../status.json HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET //status.json HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /status.json%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://elsewhere.invalid/status.json HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"CONNECT localhost:22 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+    b"GET /status.json HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    b"GET /status.json HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    b"\x00" * 1000,
+    b"[" * 60_000,
+]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["exporter", "scaler"])
+def test_oversized_and_odd_requests_get_nothing(system: System, name: str) -> None:
+    program = programs(system)[name]
+    address = urlsplit(program.url)
+    before = program.log.read_text().count("Traceback")
+    for raw in ODD:
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=15) as connection:
+            received = b""
+            try:
+                connection.sendall(raw)
+                received = connection.recv(1000)
+            except OSError:  # it was closed in the middle
+                pass
+            status = received.partition(b" ")[2][:3]
+            assert status in (b"", b"400", b"401", b"404", b"405"), (raw[:60], received)
+    for raw in (b"[" * 60_000, b'{"a":' * 10_000, b"1" * 60_000, b'{"action": 1' + b"0" * 50_000 + b"}"):
+        assert httpx.post(program.url + PATH, content=raw).status_code == 401
+        assert program.client.post(PATH, content=raw).status_code == 400
+    assert program.log.read_text().count("Traceback") == before
+    serves(program)
+
+
 @pytest.mark.parametrize("name", ["exporter", "scaler"])
 def test_invalid_requests(system: System, name: str) -> None:
     program = programs(system)[name]

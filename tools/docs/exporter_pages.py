@@ -13,6 +13,7 @@ from exporter.metrics import bullmq, cluster, events, health, host, internal, pr
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
+from service.web.connections.series import HTTP_SERIES
 from tools.docs.markdown import (
     SERIES_COLUMNS,
     SETTING_COLUMNS,
@@ -111,6 +112,7 @@ def exporter_metrics() -> str:
         if families is internal.FAMILIES:
             rows += [series_row(name, "gauge", labels, meaning) for name, (labels, meaning) in OWN.items()]
             rows.append(series_row(REFUSED, "counter", LABELS, HELP))
+            rows += [series_row(*series) for series in HTTP_SERIES]
             rows.append(series_row(USED, "counter", USED_LABELS, USED_HELP))
             rows.append(series_row(SLOWDOWN, "gauge", (), SLOWDOWN_HELP))
         lines += [f"## {title}", "", paragraph(text), "", *table_lines(SERIES_COLUMNS, rows)]

@@ -177,6 +177,32 @@ def test_simultaneous_collections_share_one_run(release: Event) -> None:
     assert begun.empty()
 
 
+@pytest.mark.fault
+def test_a_hasty_collection_does_not_make_a_patient_one_incomplete(release: Event) -> None:
+    """Else whoever asks again and again with a short time-out makes that of Prometheus miss everything."""
+    begun: SimpleQueue[float] = SimpleQueue()
+
+    def source(deadline: Deadline) -> str:
+        begun.put(deadline.at)
+        release.wait(20)
+        if deadline.passed():
+            raise UnreadableError("timeout", "no answer")
+        return "read"
+
+    collector = Collector({"redis": source})
+    hasty = Thread(target=lambda: collector.collect(Deadline.after(0.05)))
+    hasty.start()
+    begun.get(timeout=10)
+    read: SimpleQueue[Snapshot] = SimpleQueue()
+    patient = Thread(target=lambda: read.put(collector.collect(Deadline.after(20))))
+    patient.start()
+    hasty.join(10)
+    wait_until(lambda: collector._run is not None and collector._run.number == 2, what="a run of its own")
+    release.set()
+    assert isinstance(read.get(timeout=20).redis, Ok)
+    patient.join(10)
+
+
 def test_the_source_gets_the_deadline() -> None:
     deadline = Deadline.after(10)
     given: list[Deadline] = []

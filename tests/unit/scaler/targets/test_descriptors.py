@@ -44,13 +44,13 @@ def test_pods_take_none() -> None:
 
 def test_a_shortage_has_the_numbers_the_settings_and_the_limit() -> None:
     many = settings(1000, 2, 10)
-    assert shortage(many, 7064) is None
-    assert shortage(many, 7063) == (
+    assert shortage(many, 7320) is None
+    assert shortage(many, 7319) == (
         "1000 targets with 2000 workers at least (min_workers) need 7064 file descriptors, and the limit of "
-        "this process is 7063 (RLIMIT_NOFILE): raise it, as by `ulimit -n` or LimitNOFILE, or set fewer "
-        "workers"
+        "this process is 7319 (RLIMIT_NOFILE), of which 256 are for HTTP: raise it, as by `ulimit -n` or "
+        "LimitNOFILE, or set fewer workers"
     )
-    assert possible_shortage(many, 23064) is None
-    possible = possible_shortage(many, 7064)
+    assert possible_shortage(many, 23320) is None
+    possible = possible_shortage(many, 7320)
     assert possible is not None
     assert "10000 workers at most (max_workers, max_total_workers) need 23064" in possible

@@ -79,6 +79,7 @@ def test_a_read_key_alone_reads() -> None:
     assert (status(only, READ), status(only, READ, changes=True)) == (200, 403)
 
 
+@pytest.mark.fault
 def test_guessing_is_slowed_down_by_address_and_counted() -> None:
     clock = Clock()
     keys = auth(clock, key=FULL)

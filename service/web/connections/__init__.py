@@ -1,0 +1,1 @@
+"""Connections from their acceptance to their end, and the bounds that hold for them."""
