@@ -132,7 +132,7 @@ def test_half_a_surrogate_pair_is_no_key_and_no_text(system: System, name: str) 
         assert httpx.post(program.url + PATH, content=raw).status_code == 401
         assert program.client.post(PATH, content=raw).status_code == 400
     pair = b'{"action": "manual_scale", "queueName": "\\ud834\\udd1e", "targetWorkers": 1}'
-    assert program.client.post(PATH, content=pair).status_code in {400, 404}
+    assert program.client.post(PATH, content=pair).status_code in {400, 404, 503}
     assert program.log.read_text().count("Traceback") == before
     serves(program)
 
@@ -151,7 +151,7 @@ ODD: list[bytes] = [
     b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET / HTTP/1.1\r\n\r\n",
-    b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+    b"GET /status.json HTTP/9.9\r\nHost: x\r\n\r\n",
     b"GET /status.json HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     b"GET /status.json HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
     b"\x00" * 1000,

@@ -22,7 +22,7 @@ from service.web.connections.traffic import REQUEST_SECONDS, Traffic
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 10  # of so many connections one is accepted at once: else many would wait for us;
+_AT_ONCE: Final = 20  # of so many connections one is accepted at once: else many would wait for us;
 # and one goes where there is no descriptor
 _PAUSE: Final = 0.02  # seconds without accepting, after there was no descriptor
 _CALM: Final = 10.0  # seconds with a descriptor for each, after which the log says so

@@ -29,6 +29,7 @@ from service.web.connections.unsent import UnsentAnswers
 log = logging.getLogger(__name__)
 
 _PIECE: Final = 16 << 10  # bytes of an answer that are in the connection's own buffer
+_TURN: Final = 4 * _PIECE  # asyncio warns at the fifth piece for a client that is gone
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 _AMBIGUOUS: Final = b"Content-Length and Transfer-Encoding together are ambiguous\n"
 _STOPPING: Final = b"The server is stopping\n"
@@ -176,7 +177,8 @@ class BoundedProtocol(H11Protocol):
                 await send({**message, "body": whole[start : start + _PIECE], "more_body": True})
                 self._unsent.get_on(self)
                 self._traffic.get_on(self)
-                await asyncio.sleep(0)  # others have their turn; and the end of the connection is noticed
+                if start % _TURN == 0:
+                    await asyncio.sleep(0)  # others have their turn; and the end of the connection is noticed
                 if self.cycle.disconnected:
                     return
             message = {**message, "body": whole[last:]}
