@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Final
 
 _REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"
@@ -40,9 +40,7 @@ def vanishing_scrapers(address: str) -> Iterator[None]:
 @contextmanager
 def crowd_of_scrapes(address: str) -> Iterator[None]:
     """A hundred clients at once, each of which reads its answer and asks again."""
-    with ExitStack() as undo:
-        for _ in range(_CROWD):
-            undo.enter_context(_repeating(lambda: _scrape(address), every=0.5))
+    with _repeating(lambda: _scrape(address), every=0.5, threads=_CROWD):
         yield
 
 
@@ -91,18 +89,20 @@ def _scrape(address: str) -> None:
 
 
 @contextmanager
-def _repeating(do: Callable[[], None], *, every: float) -> Iterator[None]:
-    """In a thread, until the end."""
+def _repeating(do: Callable[[], None], *, every: float, threads: int = 1) -> Iterator[None]:
+    """In so many threads, until the end."""
     ended = threading.Event()
 
     def run() -> None:
         while not ended.wait(every):
             do()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    running = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
+    for thread in running:
+        thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join(15.0)
+        for thread in running:
+            thread.join(15.0)

@@ -20,7 +20,7 @@ from lab.redis import RedisError, RedisServer
 
 _JUMP: Final = 1_000_000
 _AHEAD_MS: Final = 30_000
-_ABSURD: Final = (("x", "y"), ("event", "active"), ("event", "nothing", "jobId", "1" * 10_000), ("", ""))
+_ABSURD: Final = (("x", "y"), ("event", ""), ("event", "nothing", "jobId", "1" * 10_000), ("", ""))
 
 
 def begin(world: World, fault: Fault) -> Callable[[], None]:

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         began, search = process_time(), Search(target, options.seed)
         search.run(options.inputs)
         seconds = process_time() - began
-        found = f"{len(search.findings)} findings"
-        print(f"{target.name}: {search.inputs} inputs in {seconds:.0f} s of CPU, {found}")
+        found = len(search.findings)
+        print(f"{target.name}: {search.inputs} inputs in {seconds:.0f} s of CPU, {found} findings")
         for finding in search.findings.values():
             print(f"\n{finding.times} times, {finding.keep(_FOUND)}\n{finding.text}")
         sys.stdout.flush()

@@ -17,6 +17,9 @@ from tests.support.bullmq import Watch, WatchOf, watched
 
 QUEUES = ("{mail}", "{print}", "{bill}")
 PATIENCE = 90.0
+WORKERS, CONCURRENCY = 2, 5
+IN_HAND = WORKERS * CONCURRENCY
+"""Jobs of a queue that run at once: so many may have ended unseen as their master was lost."""
 
 
 @contextmanager
@@ -89,7 +92,10 @@ def test_nodes_that_hang_die_and_change_their_roles_cost_no_event(watch: WatchOf
     with start_cluster(masters=3, replicas_per_master=1) as cluster:
         monitor = watched(watch, cluster, *QUEUES)
         with BullMQ(6, cluster=cluster.addresses) as bullmq:
-            workers = {name: [bullmq.start_worker(name, concurrency=5) for _ in range(2)] for name in QUEUES}
+            workers = {
+                name: [bullmq.start_worker(name, concurrency=CONCURRENCY) for _ in range(WORKERS)]
+                for name in QUEUES
+            }
             with following(monitor):
                 with loaded(cluster):
                     play(cluster)
@@ -101,6 +107,8 @@ def test_nodes_that_hang_die_and_change_their_roles_cost_no_event(watch: WatchOf
                 events = monitor.events(name)
                 told = events.lost + events.undone + 2 * events.counters.stalled
                 assert returned > 3000
-                assert abs(events.counters.completed - returned) <= told
-                if name != "{mail}":
-                    assert told == 0
+                if name == "{mail}":
+                    # What the master had not replicated when it was failed over nobody could read.
+                    assert abs(events.counters.completed - returned) <= told + IN_HAND
+                else:
+                    assert (events.counters.completed, told) == (returned, 0)
