@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from service.web.client import HttpClientError, fetch
+from service.web.json_size import bounded_json
 
 _LIMIT: Final = 16 << 20
 
@@ -42,7 +42,7 @@ class ExporterBusy:
             response = fetch(self._url, deadline=deadline, headers=self._headers, limit=_LIMIT)
             if response.status != 200:
                 raise ValueError(f"it answered {response.status}")  # noqa: TRY301
-            return busy_jobs_of(json.loads(response.body))
+            return busy_jobs_of(bounded_json(response.body))
         except (HttpClientError, ValueError, RecursionError) as error:
             why = f"the exporter does not report the busy workers: {error}"
             raise UnreadableError("unreachable", why) from None

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol
 from service.config.load import Loaded
 from service.config.variables import Notice
 from service.logs import LogFileError, configure_by
+from service.threads import bound_thread_starts, start_again
 from service.web.server import BindError
 from service.web.web_config import WebConfig, WebConfigError
 
@@ -56,11 +57,13 @@ def serve(program: Program, on_started: Callable[[], None] = lambda: None) -> in
         signal.signal(number, on_signal)
     with suppress(AttributeError, ValueError):  # no such signal, or standard error is not a file
         faulthandler.register(signal.SIGUSR1)
+    bound_thread_starts()
     program.start()
     on_started()
     log.info("listening", extra={"address": program.address})
     code = 0
     while not stopping.wait(1.0):
+        start_again()
         if not program.serving:
             log.error("http server ended")
             code = 1

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from service.api.envelope import PATH, ApiError
 from service.clock import Deadline
 from service.web.client import HttpClientError, fetch
+from service.web.json_size import bounded_json
 
 
 class ScalerReply(NamedTuple):
@@ -59,7 +60,7 @@ class ScalerClient:
 
 def _scaler_reply(status: int, raw: bytes) -> ScalerReply:
     try:
-        body = json.loads(raw)
+        body = bounded_json(raw)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or not isinstance(body.get("success"), bool):

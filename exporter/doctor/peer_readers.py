@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -21,6 +20,7 @@ from exporter.doctor.examination import (
 from service.clock import Deadline, now
 from service.outcome import UnreadableError
 from service.web.client import HttpClientError, fetch
+from service.web.json_size import bounded_json
 from service.web.status_client import StatusError, fetch_status
 
 _SECONDS: Final = 3.0  # for one request
@@ -79,7 +79,7 @@ def _get(url: str, path: str, deadline: Deadline, **parameters: str) -> Any:
     if response.status != HTTPStatus.OK:
         raise UnreadableError("refused", f"{url} answered {response.status} to /api/v1/{path}")
     try:
-        return json.loads(response.body)["data"]
+        return bounded_json(response.body)["data"]
     except (KeyError, TypeError, ValueError, RecursionError):
         raise UnreadableError("protocol", f"the server at {url} is not Prometheus") from None
 

@@ -3,7 +3,6 @@ them and never waits for them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from exporter.peers.model import Peers, PeerStatus
 from service.clock import Deadline, now
 from service.threads import Supervised
 from service.web.client import HttpClientError, fetch
+from service.web.json_size import bounded_json
 from service.web.status_client import StatusError, fetch_status, key_from_settings
 
 _INTERVAL_SECONDS: Final = 10.0
@@ -70,7 +70,7 @@ class PeerPoller:
                 headers={"accept": "application/json"},
                 limit=_MAX_BYTES,
             )
-            return PeerStatus(now(), firing_alerts(json.loads(response.body)), "")
+            return PeerStatus(now(), firing_alerts(bounded_json(response.body)), "")
         except HttpClientError as error:
             return PeerStatus(before.at, None, f"Prometheus cannot be queried: {error}")
         except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from service.api.envelope import PATH
 from service.clock import Deadline
 from service.web.client import HttpClientError, fetch
+from service.web.json_size import bounded_json
 from service.web.status_client import StatusError, check_key_accepted, check_url
 
 _SECONDS: Final = 10.0
@@ -33,7 +34,7 @@ def send_command(url: str, key: str | None, body: Mapping[str, Any]) -> dict[str
 
 def _data(url: str, raw: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(raw)
+        answer = bounded_json(raw)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "success" not in answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +12,7 @@ from service.clock import Deadline
 from service.config.files import with_secret_files
 from service.config.sources import API_KEYS
 from service.web.client import HttpClientError, fetch
+from service.web.json_size import bounded_json
 
 
 class StatusError(Exception):
@@ -61,7 +61,7 @@ def fetch_status(
     if response.status != HTTPStatus.OK:
         raise StatusError(f"{url} answered {response.status}: is it the {process}?")
     try:
-        view = json.loads(response.body)
+        view = bounded_json(response.body)
     except (ValueError, RecursionError):
         view = None
     if not isinstance(view, dict) or view.get("name") != name:

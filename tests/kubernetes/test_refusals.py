@@ -157,6 +157,7 @@ def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: Target
     assert "nobody-secret" not in failure.message
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(409, "conflict"), (429, "throttled"), (500, "unreachable"), (503, "unreachable"), (418, "invalid")],
@@ -172,6 +173,7 @@ def test_the_kind_of_each_status(
     assert admin.replicas("mail") == 2
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("fault", "kind"), [("hang", "timeout"), ("reset", "unreachable")])
 def test_a_server_that_does_not_answer(
     admin: Admin, front: Front, api_of: KubeApiOf, target_of: TargetOf, fault: str, kind: str
@@ -188,6 +190,7 @@ def test_a_server_that_does_not_answer(
     wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), what="written again")
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("server", "text"),
     [
@@ -207,6 +210,7 @@ def test_a_server_that_cannot_be_reached(
     assert "secret-token" not in failure.message
 
 
+@pytest.mark.fault
 def test_no_request_is_sent_before_the_retry_after_of_a_busy_server(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:
@@ -223,6 +227,7 @@ def test_no_request_is_sent_before_the_retry_after_of_a_busy_server(
     assert len(front.recorded) == requested
 
 
+@pytest.mark.fault
 def test_an_hour_of_retry_after_stops_requests_for_a_minute(
     admin: Admin, front: Front, api: KubeApi, target_of: TargetOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

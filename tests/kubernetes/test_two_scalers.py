@@ -71,6 +71,7 @@ def test_only_the_leader_writes_and_the_follower_publishes_metrics(
     assert other.status() is not None
 
 
+@pytest.mark.fault
 def test_after_the_leader_is_killed_another_replica_takes_over_in_time(
     two: tuple[ScalerProcess, ScalerProcess], front: Front
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_leader_that_is_cut_off_stops_before_its_lease_ends(
     assert writers(front) == ["one", "other"]
 
 
+@pytest.mark.fault
 def test_while_the_server_hangs_for_all_nobody_leads_and_afterwards_one_does(
     two: tuple[ScalerProcess, ScalerProcess], front: Front
 ) -> None:

@@ -18,6 +18,7 @@ def shift(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "time", lambda: real() + seconds)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("seconds", [300.0, -300.0])
 @pytest.mark.parametrize("source", ["INFO", "TIME"])
 def test_our_clock_changes_no_age(

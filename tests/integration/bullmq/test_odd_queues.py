@@ -51,6 +51,7 @@ def test_half_a_job_at_once(bullmq: BullMQ, server: RedisServer, watch: WatchOf)
     assert issues(state) == {"queue_partly_unread": "mail: concurrency: '2.5' is not a whole number"}
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "name", ["completed", "failed", "delayed", "prioritized", "repeat", "waiting-children"]
 )
@@ -80,6 +81,7 @@ def test_an_odd_rate_limit_costs_its_own_figure(
     assert list(issues(state)) == ["queue_partly_unread"]
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("key", ["id", "metrics:completed"])
 def test_a_number_of_thousands_of_digits_costs_its_own_figure(
     key: str, bullmq: BullMQ, server: RedisServer, watch: WatchOf

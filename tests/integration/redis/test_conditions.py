@@ -76,6 +76,7 @@ def test_writes_that_need_a_replica(server: RedisServer, connect: Connect) -> No
     assert "NOREPLICAS 1 | " in issues_of(deployment)["redis_writes_refused"]
 
 
+@pytest.mark.fault
 def test_writes_over_maxmemory(server: RedisServer, connect: Connect) -> None:
     deployment = connect(url=server.url)
     issues_of(deployment)

@@ -147,6 +147,7 @@ def test_a_restart_between_two_collections_goes_unnoticed(connect: Connect) -> N
         assert reading(collect(deployment)).info.text("run_id") != first
 
 
+@pytest.mark.fault
 def test_down_and_up_again(connect: Connect) -> None:
     with start_redis() as server:
         deployment = connect(url=server.url)
@@ -157,6 +158,7 @@ def test_down_and_up_again(connect: Connect) -> None:
         assert collect(deployment).reachable
 
 
+@pytest.mark.fault
 def test_a_server_that_hangs_and_comes_back(connect: Connect) -> None:
     with start_redis() as server:
         deployment = connect(url=server.url, timeout_seconds=0.3)
@@ -251,6 +253,7 @@ def test_not_even_if_it_then_hangs_up(connect: Connect) -> None:
     assert (failed.kind, failed.message) == ("refused", HIDDEN)
 
 
+@pytest.mark.fault
 def test_a_server_that_answers_more_than_it_was_asked(connect: Connect) -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(4096)
@@ -271,6 +274,7 @@ def test_a_server_that_says_nothing(connect: Connect) -> None:
     assert (failed.kind, failed.message) == ("timeout", "no answer in time")
 
 
+@pytest.mark.fault
 def test_a_server_that_trickles_gains_no_time(connect: Connect) -> None:
     def serve(connection: socket.socket) -> None:
         connection.settimeout(0.05)
