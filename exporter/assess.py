@@ -46,6 +46,11 @@ class Assessor:
         """Whether the first collection is done."""
         return self._number > 0
 
+    @property
+    def without_thread(self) -> tuple[str, ...]:
+        """The sources that could not be read in the last collection, as there was no room for a thread."""
+        return self._collector.without_thread
+
     def assess(self, deadline: Deadline) -> Assessment:
         """A new collection, or the one that is running."""
         snapshot = self._collector.collect(deadline)

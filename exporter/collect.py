@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from exporter.bullmq.bull.follow import BullFollower
@@ -26,6 +27,7 @@ from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, Ok, Outcome, UnreadableError
+from service.threads import NoThreadError, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ SourceReader: TypeAlias = Callable[[Deadline], object]
 _GRACE: Final = 0.2  # seconds after the deadline for a source that stopped at it to return its result
 _HANGS: Final = 10.0  # seconds after its deadline, from which on a source hangs and is not waited for
 _STILL_BUSY: Final = Failed("timeout", "still waiting for an earlier collection's answer")
+_ENDED: Final = Failed("error", "the thread that read it ended without a result: no memory?")
+_NO_THREAD: Final = Failed("error", str(NoThreadError()))
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class Collector:
         self._run: _Run | None = None
         self._busy: dict[str, _Reading] = {}
         self._errors: dict[str, str] = {}
+        self.without_thread: tuple[str, ...] = ()
+        """The sources for which the last run had no room for a thread."""
 
     def collect(self, deadline: Deadline) -> Snapshot:
         """The parts that could be read by the deadline; the others are Failed. No source makes it raise."""
@@ -125,31 +131,43 @@ class Collector:
         """One thread per source. One that is late in an earlier run is read again when that has ended; not
         while it hangs."""
         parts: dict[str, Future[Outcome[Any]]] = {}
+        without = []
         for name, source in self._sources.items():
             before = self._busy.get(name)
-            if before is not None and before.part.done():
+            if before is not None and before.ended():
                 before = None
             if before is not None and monotonic() - before.deadline.at > _HANGS:
                 parts[name] = _settled(_STILL_BUSY)
                 continue
             part = parts[name] = Future()
+            reading = _Reading(part, deadline)
+            try:
+                # A daemon thread: a file system that hangs in the kernel must not block the exit.
+                read = partial(self._read, name, source, reading, before)
+                reading.thread = start_thread(read, f"collect:{name}")
+            except NoThreadError:
+                part.set_result(_NO_THREAD)
+                without.append(name)
+                continue
             if before is None:
-                self._busy[name] = _Reading(part, deadline)
-            # A daemon thread: a file system that hangs in the kernel must not block the exit of the process.
-            thread = threading.Thread(
-                target=self._read,
-                name=f"collect:{name}",
-                args=(name, source, _Reading(part, deadline), before),
-                daemon=True,
-            )
-            thread.start()
+                self._busy[name] = reading
+        self.without_thread = tuple(without)
         return parts
 
     def _read(self, name: str, source: SourceReader, reading: _Reading, before: _Reading | None) -> None:
-        started, deadline, part = monotonic(), reading.deadline, reading.part
-        if before is not None and not self._follows(name, reading, before):
-            part.set_result(_STILL_BUSY)
-            return
+        try:
+            outcome = (
+                self._outcome(name, source, reading.deadline)
+                if before is None or self._follows(name, reading, before)
+                else _STILL_BUSY
+            )
+            reading.part.set_result(outcome)
+        finally:  # without memory even the report of a failure fails
+            if not reading.part.done():
+                reading.part.set_result(_ENDED)
+
+    def _outcome(self, name: str, source: SourceReader, deadline: Deadline) -> Outcome[object]:
+        started = monotonic()
         outcome: Outcome[object]
         unexpected = ""
         try:
@@ -163,24 +181,29 @@ class Collector:
             if unexpected != self._errors.get(name):  # once, not at every scrape
                 log.exception("source failed", extra={"source": name})
         self._errors[name] = unexpected
-        part.set_result(outcome)
+        return outcome
 
     def _follows(self, name: str, reading: _Reading, before: _Reading) -> bool:
         """Wait for the earlier read until this one's deadline; whether this one reads the source now."""
         wait([before.part], reading.deadline.remaining())
         with self._lock:
-            first = before.part.done() and self._busy[name] is before and not reading.deadline.passed()
+            first = before.ended() and self._busy[name] is before and not reading.deadline.passed()
             if first:
                 self._busy[name] = reading
             return first
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Reading:
-    """A read of one source: its result, and when it should be there."""
+    """A read of one source: its result, when it should be there, and the thread that reads."""
 
     part: Future[Outcome[Any]]
     deadline: Deadline
+    thread: threading.Thread | None = None
+
+    def ended(self) -> bool:
+        """Whether there is a result, or nobody who could still give one."""
+        return self.part.done() or (self.thread is not None and not self.thread.is_alive())
 
 
 @dataclass(frozen=True)

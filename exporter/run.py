@@ -258,6 +258,7 @@ class Exporter:
             return []
         tasks = (*self._tasks, *self._stream_readers.members)
         stuck = [f"background thread {task.name} is not running" for task in tasks if not task.alive]
+        stuck += [f"no room for a thread to read {name}" for name in self._assessor.without_thread]
         return stuck if self._assessor.begun else ["the first collection is not done yet", *stuck]
 
 

@@ -18,6 +18,7 @@ from scaler.step_result import TargetStep
 from scaler.targets.base import Target
 from scaler.targets.machine import WorkerRoom, this_machine, worker_limit
 from scaler.targets.process import ProcessTarget
+from service.threads import Supervised
 from service.web.status_client import key_from_settings
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,10 @@ class Backend(Protocol):
     def store_may_be_unreachable(self) -> bool:
         """Whether the store may be unreachable at the start."""
 
+    @property
+    def tasks(self) -> tuple[Supervised, ...]:
+        """Its background threads, as far as they should run."""
+
     def start(self, on_lead: Callable[[], None]) -> None:
         """Begin; `on_lead` is called when this process becomes the leader."""
 
@@ -68,6 +73,8 @@ class LocalBackend:
     leading: Final = True
     store_may_be_unreachable: Final = False
     workers_end_with_scaler: Final = True
+    tasks: Final[tuple[Supervised, ...]] = ()
+    """None: a target whose workers are not supervised says so in each step."""
 
     def __init__(self, settings: ScalerSettings) -> None:
         """Raises StoreError."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
 from service.clock import Deadline
+from service.json_text import read_json
 from service.outcome import UnreadableError
 from service.web.client import HttpClientError, fetch
 
@@ -42,8 +42,8 @@ class ExporterBusy:
             response = fetch(self._url, deadline=deadline, headers=self._headers, limit=_LIMIT)
             if response.status != 200:
                 raise ValueError(f"it answered {response.status}")  # noqa: TRY301
-            return busy_jobs_of(json.loads(response.body))
-        except (HttpClientError, ValueError, RecursionError) as error:
+            return busy_jobs_of(read_json(response.body))
+        except (HttpClientError, ValueError) as error:
             why = f"the exporter does not report the busy workers: {error}"
             raise UnreadableError("unreachable", why) from None
 

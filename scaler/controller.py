@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -39,6 +38,7 @@ from scaler.targets.idle_answers import IdleAnswers
 from service.clock import Deadline, monotonic, now
 from service.logs import ProblemLog
 from service.outcome import Failed, Ok, Outcome
+from service.threads import TaskPool
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Controller:
         targets = list(managed)
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="target") as pool:
+        with TaskPool(_THREADS, "target") as pool:
             by_name = {target.name: target for target in targets}
             order = self._turns.order(by_name)
             turns = iter([by_name[name] for name in order])
@@ -331,7 +331,7 @@ class Controller:
 
     def _act(
         self,
-        pool: ThreadPoolExecutor,
+        pool: TaskPool,
         targets: Sequence[Managed],
         steps: Sequence[TargetStep],
         read: AbstractSet[str],

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from threading import Thread
 from typing import Any, Final, TypeAlias
 
 from prometheus_client.core import InfoMetricFamily, Metric
@@ -28,6 +27,7 @@ from scaler.state.model import OperatorState, State
 from scaler.state.store import Update
 from scaler.step_result import TOTAL_LIMIT, StepResult, newest_sample
 from scaler.targets.base import Target
+from scaler.targets.closing import ClosingTargets
 from scaler.targets.machine import this_machine, worker_limit
 from scaler.transitions import known_conditions
 from scaler.views import ScalerView, scaler_view
@@ -78,7 +78,7 @@ class Scaler:
         self._policies: dict[str, _KnownPolicy] = {}
         self._restored = False
         self._commanded = False
-        self._closing: list[Thread] = []
+        self._closing = ClosingTargets()
         self._metrics_source: PrometheusMetrics | None = None
         self._prepared: ScalerSettings | None = None
         self._rhythm = Rhythm()
@@ -113,9 +113,8 @@ class Scaler:
             self._state.save(lambda: self._controller.learned(managed), at_once=True)
         ended = self._backend.stop() and ended
         for _, target in self._targets.values():
-            self._close_later(target)
-        for thread in self._closing:
-            thread.join()
+            self._closing.add(target)
+        self._closing.finish()
         if self._metrics_source:
             self._metrics_source.close()
         self._state.close()
@@ -149,6 +148,7 @@ class Scaler:
 
     def _step(self) -> float:
         begun = monotonic()
+        self._closing.begin()
         self._commanded = False
         self._reloader.reload()
         settings = self._reloader.current
@@ -196,7 +196,7 @@ class Scaler:
         if len(configured) < len(settings.targets):
             log.warning("targets of another kind need a restart", extra={"kind": self._kind})
         for name in [name for name in self._targets if name not in configured]:
-            self._close_later(self._targets.pop(name)[1])
+            self._closing.add(self._targets.pop(name)[1])
         for name, target_settings in configured.items():
             self._targets[name] = target_settings, self._target(target_settings)
         metrics_source = PrometheusMetrics(settings)
@@ -215,15 +215,8 @@ class Scaler:
             return existing
         target = self._backend.target(settings)
         target.restore_start_times(existing.start_times())
-        self._close_later(existing)
+        self._closing.add(existing)
         return target
-
-    def _close_later(self, target: Target) -> None:
-        """In the background: its workers have their grace period, and the other targets need decisions."""
-        self._closing = [thread for thread in self._closing if thread.is_alive()]
-        thread = Thread(target=target.close, name="closing a target")
-        thread.start()
-        self._closing.append(thread)
 
     def _managed(self, settings: ScalerSettings) -> Iterator[Managed]:
         for name, (target_settings, target) in self._targets.items():
@@ -315,6 +308,9 @@ class Scaler:
         if not self._task.alive:
             return ["the controller's thread is not running"]
         held = [f"nothing is scaled: {self._state.why_held}"] if self._state.why_held else []
+        held += [
+            f"background thread {task.name} is not running" for task in self._backend.tasks if not task.alive
+        ]
         return held if self._controller.last else ["the first step is not done yet", *held]
 
     def collect(self) -> Iterable[Metric]:

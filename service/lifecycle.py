@@ -17,6 +17,7 @@ from service.config.exposure import Exposure
 from service.config.load import Loaded
 from service.config.variables import Notice
 from service.logs import LogFileError, configure_by
+from service.threads import bound_thread_starts, start_again
 from service.web.server import BindError
 from service.web.web_config import WebConfig, WebConfigError
 
@@ -54,12 +55,14 @@ def serve(program: Program, on_started: Callable[[], None] = lambda: None) -> in
             signal.signal(number, lambda number, _: received.append(number))
         with suppress(AttributeError, ValueError):  # no such signal, or standard error is not a file
             faulthandler.register(signal.SIGUSR1)
+        bound_thread_starts()
         program.start()
         on_started()
         log.info("listening", extra={"address": program.address})
         code = 0
         while not received:
             select.select([woken], [], [], 1.0)
+            start_again()
             if not received and not program.serving:
                 log.error("http server ended")
                 code = 1

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, TextIO, TypeAlias
 
 from service.config.model import LogSettings
-from service.web.json_text import json_text
+from service.json_text import json_text
 
 LogFormat: TypeAlias = Literal["logfmt", "json"]
 

@@ -1,17 +1,79 @@
-"""Supervised background threads: named, restarted with a backoff, stopped in bounded time."""
+"""Threads: started here, as there may be no room for one; and supervised ones, which are named, restarted
+with a backoff, stopped in bounded time.
+
+A limit of the container or of the user (pids, `ulimit -u`) makes a start fail for a moment or for long. What
+has to be done then is the caller's: `start_thread` says so with an error of the operating system. A
+supervised thread is started again until there is room, and one that ended by itself (no memory) too.
+"""
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from service.clock import monotonic, wait
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _LONGEST_PAUSE: Final = 60.0
+_LONGEST_START: Final = 5.0  # seconds
+_START_AGAIN_SECONDS: Final = 1.0  # between two attempts to start what has no thread
+
+
+class NoThreadError(OSError):
+    """There is no room for another thread."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, "no room for another thread: a limit of processes, or of memory")
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def start_thread(run: Callable[[], object], name: str, *, daemon: bool = True) -> threading.Thread:
+    """A thread that runs. Raises NoThreadError; nothing has run then, and it may be tried again."""
+    thread = threading.Thread(target=run, name=name, daemon=daemon)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):
+        raise NoThreadError from None
+    return thread
+
+
+def bound_thread_starts() -> None:
+    """For a process that is one program's alone: no start of a thread waits for ever, whoever starts it.
+
+    `Thread.start` waits until the new thread says that it runs; one that finds no memory ends without a word
+    (CPython 3.11 to 3.13), and the HTTP server's loop would never answer again.
+    """
+    start = threading.Thread.start
+
+    def bounded_start(thread: threading.Thread) -> None:
+        started: Any = thread._started  # type: ignore[attr-defined]  # noqa: SLF001  # what `start` awaits
+        wait_started = started.wait
+
+        def wait_at_most(timeout: float | None = None) -> bool:
+            if not wait_started(_LONGEST_START if timeout is None else timeout):
+                raise RuntimeError("can't start new thread")
+            return True
+
+        started.wait = wait_at_most
+        try:
+            start(thread)
+        finally:
+            del started.wait
+
+    threading.Thread.start = bounded_start  # type: ignore[method-assign, assignment]
 
 
 def backoff(failures: int) -> float:
@@ -23,7 +85,8 @@ class Supervised:
     """Runs `step` in its own thread and sleeps the seconds that it returns.
 
     A step that raises is logged and repeated after a growing pause. A step that hangs cannot be ended from
-    outside: `age` grows past `max_age`, and `alive` is False.
+    outside: `age` grows past `max_age`, and `alive` is False. It is False too while there is no thread, and
+    `start_again` is called until there is one.
     """
 
     def __init__(
@@ -41,25 +104,50 @@ class Supervised:
         self._pause = pause
         self._stopping = threading.Event()
         self._woken = threading.Event()
+        self._begun = False
+        self._launching = threading.Lock()
         self._thread: threading.Thread | None = None
         self._last_success = monotonic()
 
     def start(self) -> None:
-        """Start the thread. Raises RuntimeError if it was started before, even if it was stopped since."""
-        if self._thread is not None:
+        """Start the thread, now or as soon as there is room for one. Raises RuntimeError if it was started
+        before, even if it was stopped since."""
+        if self._begun:
             raise RuntimeError(f"{self.name} was started before")
+        self._begun = True
         self._last_success = monotonic()
-        self._thread = threading.Thread(target=self._run, name=self.name)
-        self._thread.start()
+        if not self.launch():
+            log.warning(
+                "background thread not started", extra={"task": self.name, "reason": str(NoThreadError())}
+            )
+        _STARTED.add(self)
+
+    def launch(self) -> bool:
+        """Start the thread if it should run and does not; False: there is no room for it."""
+        with self._launching:
+            if self.has_thread or self._stopping.is_set():
+                return True
+            try:
+                self._thread = start_thread(self._run, self.name, daemon=False)
+            except NoThreadError:
+                return False
+            return True
+
+    @property
+    def has_thread(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def stop(self, seconds: float = 3.0) -> bool:
         """Request the end and wait at most `seconds`; returns whether the thread has ended."""
         self._stopping.set()
         self._woken.set()
-        if self._thread is None:
+        _STARTED.discard(self)
+        with self._launching:
+            thread = self._thread
+        if thread is None:
             return True
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        thread.join(seconds)
+        return not thread.is_alive()
 
     def wake(self) -> None:
         """Run the next step at once instead of after the pause."""
@@ -74,7 +162,7 @@ class Supervised:
     @property
     def alive(self) -> bool:
         """Whether the thread runs and a step has succeeded within `max_age` seconds."""
-        return self._thread is not None and self._thread.is_alive() and self.age() <= self.max_age
+        return self.has_thread and self.age() <= self.max_age
 
     @property
     def max_age(self) -> float:
@@ -88,6 +176,7 @@ class Supervised:
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
+            start_again()
             try:
                 seconds = self._step()
                 self._last_success = monotonic()
@@ -99,6 +188,46 @@ class Supervised:
                 log.exception("background step failed", extra={"task": self.name, "retry_seconds": seconds})
             wait(self._woken, seconds)
             self._woken.clear()
+
+
+class _Started:
+    """The supervised ones that should have a thread: at every moment, whatever ended it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._members: set[Supervised] = set()
+        self._due = 0.0
+
+    def add(self, member: Supervised) -> None:
+        with self._lock:
+            self._members.add(member)
+
+    def discard(self, member: Supervised) -> None:
+        with self._lock:
+            self._members.discard(member)
+
+    def launch(self) -> None:
+        if monotonic() < self._due:
+            return
+        with self._lock:
+            self._due = monotonic() + _START_AGAIN_SECONDS
+            without = [member for member in self._members if not member.has_thread]
+        for member in without:
+            if not member.launch():
+                return
+            log.info("background thread started", extra={"task": member.name})
+
+
+_STARTED: Final = _Started()
+
+
+def start_again() -> None:
+    """Start the supervised threads for which there was no room, or that ended (no memory for the log of a
+    failure). Costs next to nothing.
+
+    Called in each supervised thread before its step, and by the main thread once a second.
+    """
+    _STARTED.launch()
 
 
 class WorkerGroup:
@@ -142,3 +271,50 @@ class WorkerGroup:
             member.stop(0)
         until = monotonic() + seconds
         return all(member.stop(max(0.0, until - monotonic())) for member in members)
+
+
+class PooledTask(Generic[T]):
+    """Work that is done once: by a thread of its pool, or by the one that first asks for the result."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._begun = threading.Lock()
+        self._future: Future[T] = Future()
+
+    def run(self) -> None:
+        """Do it, unless that has begun."""
+        if not self._begun.acquire(blocking=False):
+            return
+        try:
+            result = self._work()
+        except BaseException as error:  # noqa: BLE001  # raised again where the result is asked for
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(result)
+
+    def result(self) -> T:
+        """What the work returns, or raises."""
+        self.run()
+        return self._future.result()
+
+
+class TaskPool:
+    """Tasks on up to `threads` threads. Without room for one they are done where their results are asked for:
+    later, but each of them, and once."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    def submit(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> PooledTask[T]:
+        task = PooledTask(partial(work, *args, **kwargs))
+        with suppress(RuntimeError, MemoryError):  # no room for another thread: it waits for those there are
+            self._executor.submit(task.run)
+        return task
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown()

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from service.api.envelope import PATH, ApiError
 from service.clock import Deadline
+from service.json_text import read_json
 from service.web.client import HttpClientError, fetch
-from service.web.json_text import read_json
 
 
 class ScalerReply(NamedTuple):

@@ -19,9 +19,9 @@ from service.catalogs import ENGLISH
 from service.clock import Deadline
 from service.commands.console import make_console
 from service.config.load import HIDDEN, Loaded
+from service.json_text import json_text
 from service.logs import configure
 from service.units import printable_lines
-from service.web.json_text import json_text
 
 _SHORTEST: Final = 4  # characters of a secret that is looked for in the texts: "db" is a word of them
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Final, Self
@@ -23,6 +22,7 @@ from service.clock import Deadline
 from service.commands.console import shown_or
 from service.config.load import Loaded
 from service.outcome import UnreadableError
+from service.threads import TaskPool
 from service.web.status_client import NotRunningError, StatusError, check_url, fetch_status
 
 _COLLECT_SECONDS: Final = 10.0
@@ -67,10 +67,9 @@ class ShardsSource(ViewSource):
         self._sources = sources
 
     def view(self) -> View:
-        with ThreadPoolExecutor(len(self._sources)) as pool:
-            answers = dict(
-                zip((source.url for source in self._sources), pool.map(_ask, self._sources), strict=True)
-            )
+        with TaskPool(len(self._sources), "shard") as pool:
+            asked = {source.url: pool.submit(_ask, source) for source in self._sources}
+            answers = {url: task.result() for url, task in asked.items()}
         failures = {url: answer for url, answer in answers.items() if isinstance(answer, StatusError)}
         views = {url: answer for url, answer in answers.items() if not isinstance(answer, StatusError)}
         if not views:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from functools import partial
@@ -17,6 +16,7 @@ from exporter.doctor.redis_reader import read_redis
 from service.clock import Deadline
 from service.config.load import Loaded
 from service.outcome import Failed, Ok, Outcome, UnreadableError
+from service.threads import NoThreadError, start_thread
 from service.web.status_client import key_from_settings
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,10 @@ def _begin(name: str, read: Callable[[], T]) -> Future[Outcome[T]]:
             log.exception("source failed", extra={"source": name})
             future.set_result(Failed("error", f"{type(error).__name__}, a bug in this command; see above"))
 
-    threading.Thread(target=run, name=f"doctor:{name}", daemon=True).start()
+    try:
+        start_thread(run, f"doctor:{name}")
+    except NoThreadError as error:
+        future.set_result(Failed("error", str(error)))
     return future
 
 

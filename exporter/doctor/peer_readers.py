@@ -18,9 +18,9 @@ from exporter.doctor.examination import (
     ScrapeTarget,
 )
 from service.clock import Deadline, now
+from service.json_text import read_json
 from service.outcome import UnreadableError
 from service.web.client import HttpClientError, fetch
-from service.web.json_text import read_json
 from service.web.status_client import StatusError, fetch_status
 
 _SECONDS: Final = 3.0  # for one request

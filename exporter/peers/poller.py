@@ -10,15 +10,15 @@ from exporter.config.settings import ExporterApiSettings
 from exporter.peers.model import Peers, PeerStatus
 from exporter.peers.scaler_report import scaler_report
 from service.clock import Deadline, now
+from service.json_text import read_json
 from service.threads import Supervised
 from service.web.client import HttpClientError, fetch
-from service.web.json_text import read_json
 from service.web.status_client import StatusError, fetch_status, key_from_settings
 
 _INTERVAL_SECONDS: Final = 10.0
 _TIMEOUT_SECONDS: Final = 3.0
 _MAX_BYTES: Final = 16 << 20
-_MAX_PARTS: Final = 500_000  # of JSON: 100 of each of 5,000 targets, 60 MB of memory at worst
+_MAX_PARSED: Final = 128 << 20  # bytes that an answer takes once it is parsed
 _MAX_ALERTS: Final = 100
 _LONGEST_TEXT: Final = 2000
 
@@ -57,7 +57,7 @@ class PeerPoller:
                 seconds=_TIMEOUT_SECONDS,
                 headers={},
                 key=self._key,
-                parts=_MAX_PARTS,
+                most=_MAX_PARSED,
             )
         except StatusError as error:
             return PeerStatus(before.at, None, str(error))
@@ -74,7 +74,7 @@ class PeerPoller:
                 headers={"accept": "application/json"},
                 limit=_MAX_BYTES,
             )
-            return PeerStatus(now(), firing_alerts(read_json(response.body, parts=_MAX_PARTS)), "")
+            return PeerStatus(now(), firing_alerts(read_json(response.body, most=_MAX_PARSED)), "")
         except HttpClientError as error:
             return PeerStatus(before.at, None, f"Prometheus cannot be queried: {error}")
         except ValueError:

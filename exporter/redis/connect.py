@@ -15,16 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-import hiredis
-
 from exporter.address import is_socket
 from exporter.config.settings import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
+from exporter.redis.wire.replies import NotRedisError, ReplyReader, TooLargeReplyError
 from service.clock import Deadline
 from service.outcome import UnreadableError
 
 CLIENT_NAME: Final = "oxherd"
-_INCOMPLETE: Final = object()
 _CHUNK: Final = 1 << 16
 _SAFE_ERRORS: Final = (
     *(
@@ -70,25 +68,25 @@ class Connection:
         self.host: str = "" if is_socket(host) else host
         """What was connected to, a name or an IP; `ip` is what that was at the time."""
         self.ip: str = _peer_ip(self._socket)
-        self._reader = hiredis.Reader(
-            protocolError=_NotRedisError, replyError=ReplyError, notEnoughData=_INCOMPLETE, errors="replace"
-        )
+        self._reader = ReplyReader()
 
     def exchange(self, request: Request, deadline: Deadline) -> list[Reply]:
         """Write the request and read all its replies. Raises UnreadableError.
 
-        The deadline is for the whole exchange: a server that sends one byte at a time does not extend it.
+        The deadline is for the whole exchange: a server that sends one byte at a time does not extend it; and
+        `ReplyReader` has the bounds of its size.
         """
         replies: list[Reply] = []
         try:
             self._write(request.packed, deadline)
             while len(replies) < request.replies:
-                self._receive(deadline)
-                replies.extend(iter(self._reader.gets, _INCOMPLETE))
+                replies += self._reader.feed(self._received(deadline))
         except TimeoutError:
             progress = f"{len(replies)} of {request.replies} replies" if replies else "no answer"
             raise UnreadableError("timeout", f"{progress} in time") from None
-        except _NotRedisError:
+        except TooLargeReplyError as error:
+            raise UnreadableError("protocol", f"the replies are too large: {error}") from None
+        except NotRedisError:
             raise UnreadableError(
                 "protocol", "the reply is not Redis protocol: another server, or TLS"
             ) from None
@@ -100,6 +98,7 @@ class Connection:
             raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
         if len(replies) > request.replies:
             raise UnreadableError("protocol", "more replies than commands")
+        self._reader.request_done()
         return replies
 
     def send(self, packed: bytes, deadline: Deadline) -> None:
@@ -136,12 +135,12 @@ class Connection:
             self._set_timeout(deadline)
             unsent = unsent[self._socket.send(unsent) :]
 
-    def _receive(self, deadline: Deadline) -> None:
+    def _received(self, deadline: Deadline) -> bytes:
         self._set_timeout(deadline)
         received = self._socket.recv(_CHUNK)
         if not received:
             raise ConnectionAbortedError
-        self._reader.feed(received)
+        return received
 
     def _set_timeout(self, deadline: Deadline) -> None:
         remaining = deadline.remaining()
@@ -192,10 +191,6 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-class _NotRedisError(Exception):
-    """The bytes received are not RESP."""
-
-
 def _peer_ip(connected: socket.socket) -> str:
     """The IP of the other end; empty for a Unix socket, or if the server has closed the connection."""
     try:
@@ -235,17 +230,20 @@ def _connected(host: str, port: int, options: ConnectionOptions, deadline: Deadl
 def _reached(host: str, port: int, deadline: Deadline) -> socket.socket:
     """Connected to the first address of the host that answers. Raises the error of the last one."""
     failure = OSError("the host name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        reached = socket.socket(family, kind, protocol)
-        try:
-            reached.settimeout(max(0.001, deadline.remaining()))
-            reached.connect(address)
-        except OSError as error:
-            reached.close()
-            failure = error
-        else:
-            return reached
-    raise failure
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            reached = socket.socket(family, kind, protocol)
+            try:
+                reached.settimeout(max(0.001, deadline.remaining()))
+                reached.connect(address)
+            except OSError as error:
+                reached.close()
+                failure = error
+            else:
+                return reached
+        raise failure
+    finally:
+        del failure  # it has this frame, which would keep it
 
 
 def _handshake(connection: Connection, options: ConnectionOptions, deadline: Deadline) -> None:

@@ -117,14 +117,17 @@ class Deployment:
             except NotDoneError:
                 raise UnreadableError("timeout", "node discovery is still running") from None
         try:
-            future.set_result(self._discover(deadline))
+            topology = self._discover(deadline)
         except BaseException as error:
             future.set_exception(error)
             raise
+        else:
+            future.set_result(topology)
+            return topology
         finally:
             with self._lock:
                 self._discovery = None
-        return future.result()
+            del future  # it has the error, which has this frame
 
     def update(self, topology: Topology, sentinels: Iterable[str] = ()) -> None:
         """Make the topology of a collection the current one, and close the connections to removed nodes."""
@@ -360,21 +363,22 @@ class Deployment:
                 last=self._connected_at.get(address),
             )
         )
-        failures: list[UnreadableError] = []
+        failures: list[tuple[str, str]] = []  # not the errors: each would keep this frame, which has the list
         for position, target in enumerate(targets):
             share = deadline.remaining() / (len(targets) - position)
             try:
                 connection = self._open(address, target, deadline.at_most(share))
             except UnreadableError as error:
-                failures.append(error)
+                failures.append((error.kind, str(error)))
             else:
                 self._connected_at[address] = target
                 return connection
         if len(failures) == 1:
-            raise failures[0]
+            raise UnreadableError(*failures[0])
         self._connected_at[address] = targets[1]  # a resolver that hangs takes all the time of the first
-        tried = (f"{join_address(*target)}: {error}" for target, error in zip(targets, failures, strict=True))
-        raise UnreadableError(failures[0].kind, "; ".join(tried))
+        texts = (text for _, text in failures)
+        tried = (f"{join_address(*target)}: {text}" for target, text in zip(targets, texts, strict=True))
+        raise UnreadableError(failures[0][0], "; ".join(tried))
 
     def _open(self, address: str, endpoint: Endpoint, deadline: Deadline) -> Connection:
         """Connect with the current password; once more if a file of secrets has a new one by now."""

@@ -21,6 +21,7 @@ from exporter.redis.connect import ClosedError, Connection
 from exporter.redis.protocol import Reply, Request
 from service.clock import Deadline, boottime, monotonic
 from service.outcome import Failed, Ok, Outcome, UnreadableError
+from service.threads import NoThreadError, start_thread
 
 Replies: TypeAlias = "Outcome[list[Reply]]"
 _NUMBERS: Final = count(1)
@@ -82,12 +83,19 @@ class NodeConnection:
         self._outdated = False
         self.under_way = 0.0
         """Seconds that requests took which were answered, from the first byte sent to the last received."""
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._name = name
+        self._thread: threading.Thread | None = None
 
     def submit(self, request: Request, deadline: Deadline) -> Pending:
+        """Not for two threads at once. Without a thread, and without room for one, it has failed at once."""
         pending = Pending(request, deadline)
-        self._requests.put(pending)
+        try:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = start_thread(self._run, self._name)
+        except NoThreadError as error:
+            pending.future.set_result(Failed("error", str(error)))
+        else:
+            self._requests.put(pending)
         return pending
 
     @property
@@ -109,10 +117,12 @@ class NodeConnection:
         self._requests.put(None)
 
     def _run(self) -> None:
-        while (pending := self._requests.get()) is not None:
-            pending.future.set_result(self._outcome(pending))
-            del pending  # not until the next request: 10,000 queues are 10 MB of replies
-        self._drop()
+        try:
+            while (pending := self._requests.get()) is not None:
+                pending.future.set_result(self._outcome(pending))
+                del pending  # not until the next request: 10,000 queues are 10 MB of replies
+        finally:  # also if it ends by itself: replies may be left that the next request must not get
+            self._drop()
 
     def _outcome(self, pending: Pending) -> Replies:
         try:

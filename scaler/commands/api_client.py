@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from service.api.envelope import PATH
 from service.clock import Deadline
+from service.json_text import read_json
 from service.web.client import HttpClientError, fetch
-from service.web.json_text import read_json
 from service.web.status_client import StatusError, check_key_accepted, check_url
 
 _SECONDS: Final = 10.0

@@ -6,11 +6,11 @@ parsing the JSON here tolerates what a newer server adds. Only what a role has t
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,8 @@ from scaler.config.settings import KubernetesSettings
 from scaler.kube.errors import KubeError, error_of_response
 from scaler.kube.objects import FIELD_MANAGER, Json, Ref
 from service.clock import Deadline, monotonic
+from service.json_size import TooLargeJsonError
+from service.json_text import read_json
 from service.rate_limit import TokenBucket
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,10 @@ _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PAGE_SIZE: Final = 500
-_MAX_RESPONSE_BYTES: Final = 64 << 20
+_MAX_PAGES: Final = 40  # 20,000 objects of a namespace
+_MAX_PAGE_BYTES: Final = 32 << 20
+_MAX_OBJECT_BYTES: Final = 4 << 20  # etcd takes 1.5 MiB
+_MAX_REFUSAL_BYTES: Final = 64 << 10  # of a response that is no success; the rest is not read
 _POOL_SIZE: Final = 16
 _SHORT_SECONDS: Final = 0.5  # a request with less time that is late says nothing about the server
 _RELOAD_SECONDS: Final = 1.0  # a credential that stays refused is not read for each request of many targets
@@ -55,6 +60,9 @@ class KubeApi:
         self._settings = settings
         self.namespace: Final = settings.namespace or namespace or "default"
         self._client = client.ApiClient(configuration)
+        # The client reads the whole body of a refusal, however long it is.
+        rest: Any = self._client.rest_client
+        rest.pool_manager = _BoundedRefusals(rest.pool_manager)
         self._client.user_agent = f"{FIELD_MANAGER}/{version('oxherd')} ({identity})"
         self._apps = client.AppsV1Api(self._client)
         self._core = client.CoreV1Api(self._client)
@@ -101,7 +109,7 @@ class KubeApi:
         return self._send(f"get {_path(ref)}", deadline, read, ref.name, ref.namespace)
 
     def workloads(self, kind: str, namespace: str, deadline: Deadline) -> Iterator[Json]:
-        """All workloads of a kind in a namespace, in pages."""
+        """All workloads of a kind in a namespace, in pages, as the other lists."""
         read = getattr(self._apps, f"list_namespaced_{_snake_kind(kind)}")
         return self._pages(f"list {kind.lower()}s in {namespace}", deadline, read, namespace)
 
@@ -191,13 +199,14 @@ class KubeApi:
         self, request: str, deadline: Deadline, call: Callable[..., Any], *args: object, **options: object
     ) -> Iterator[Json]:
         token = ""
-        while True:
+        for _ in range(_MAX_PAGES):
             paged = options | {"limit": _PAGE_SIZE} | ({"_continue": token} if token else {})
             page = self._send(request, deadline, call, *args, **paged)
             yield from page.get("items") or ()
             token = (page.get("metadata") or {}).get("continue") or ""
             if not token:
                 return
+        raise KubeError("invalid", f"{request}: more than {_MAX_PAGES * _PAGE_SIZE} objects")
 
     def _send(
         self, request: str, deadline: Deadline, call: Callable[..., Any], *args: object, **options: object
@@ -246,7 +255,10 @@ class KubeApi:
             self._requests += 1
         try:
             response = call(*args, _preload_content=False, _request_timeout=seconds, **options)
-            data = json.loads(_body(request, response, limit))
+            body = _body(
+                request, response, limit, _MAX_PAGE_BYTES if "limit" in options else _MAX_OBJECT_BYTES
+            )
+            data = read_json(body)
         except ApiException as error:
             raise self._refusal(request, error) from None
         except ConfigException as error:  # the client reads the token once a minute
@@ -255,7 +267,9 @@ class KubeApi:
             raise self._late(_unreachable(request, error, seconds), seconds) from None
         except KubeError as error:
             raise self._late(error, seconds) from None
-        except (ValueError, RecursionError):
+        except TooLargeJsonError as error:
+            raise KubeError("invalid", f"{request}: the response is too large: {error}") from None
+        except ValueError:
             raise KubeError("unreachable", f"{request}: the response is not JSON") from None
         if not isinstance(data, dict):
             raise KubeError("unreachable", f"{request}: the response is not an object")
@@ -277,11 +291,44 @@ class KubeApi:
         return refusal
 
 
-def _body(request: str, response: Any, deadline: Deadline) -> bytes:
+class _BoundedRefusals:
+    """The client's connections, of which it uses only these methods."""
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        response = self._manager.request(method, url, **options)
+        if response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return response
+        timeout = options.get("timeout")
+        body, _ = _read(response, Deadline.after(timeout.total if timeout else 0.0), _MAX_REFUSAL_BYTES)
+        return urllib3.HTTPResponse(
+            body[:_MAX_REFUSAL_BYTES],
+            headers={"Retry-After": after} if (after := response.headers.get("Retry-After")) else None,
+            status=response.status,
+            reason=response.reason,
+        )
+
+    def clear(self) -> None:
+        self._manager.clear()
+
+
+def _body(request: str, response: Any, deadline: Deadline, most: int) -> bytes:
     """The whole body: each read has its own time-out, all of them together the deadline."""
+    body, complete = _read(response, deadline, most)
+    if len(body) > most:
+        raise KubeError("invalid", f"{request}: the response is larger than {most >> 20} MiB")
+    if not complete:
+        raise KubeError("timeout", f"{request}: the response did not end in time")
+    return body
+
+
+def _read(response: Any, deadline: Deadline, most: int) -> tuple[bytes, bool]:
+    """The body until its end, the deadline, or more than `most` bytes; and whether it is complete."""
     chunks, size, complete = [], 0, False
     try:
-        while size <= _MAX_RESPONSE_BYTES and not deadline.passed():
+        while size <= most and not deadline.passed():
             chunk = response.read1(1 << 16)
             if complete := not chunk:
                 break
@@ -292,11 +339,7 @@ def _body(request: str, response: Any, deadline: Deadline) -> bytes:
             response.release_conn()
         else:
             response.close()
-    if size > _MAX_RESPONSE_BYTES:
-        raise KubeError("invalid", f"{request}: the response is larger than 64 MiB")
-    if not complete:
-        raise KubeError("timeout", f"{request}: the response did not end in time")
-    return b"".join(chunks)
+    return b"".join(chunks), complete
 
 
 def _unreachable(request: str, error: Exception, seconds: float) -> KubeError:

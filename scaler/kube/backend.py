@@ -23,6 +23,7 @@ from scaler.step_result import TargetStep
 from scaler.targets.base import Target
 from scaler.transitions import transitions_of
 from service.rate_limit import TokenBucket
+from service.threads import Supervised
 from service.web.status_client import key_from_settings
 
 _PERMISSION_CHECKS_PER_SECOND: Final = 5.0
@@ -88,6 +89,13 @@ class KubernetesBackend:
     def leading(self) -> bool:
         """Whether this process holds the lease and it has not expired."""
         return self.elector.leading
+
+    @property
+    def tasks(self) -> tuple[Supervised, ...]:
+        """The leader election and the Events; none in a dry run."""
+        if self._dry_run:
+            return ()
+        return self.elector.task, *([self._events.task] if self._events else [])
 
     def start(self, on_lead: Callable[[], None]) -> None:
         """Join the leader election, unless in a dry run: that may run beside a scaler that acts."""

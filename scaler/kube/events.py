@@ -52,15 +52,15 @@ class EventWriter:
         self._posted: OrderedDict[tuple[str, str, str], _PostedEvent] = OrderedDict()
         self._rate_limits: dict[str, TokenBucket] = {}
         self._problem = ProblemLog(log, "cannot write events", None)
-        self._task = Supervised("events", self._step, max_age=60.0)
+        self.task: Final = Supervised("events", self._step, max_age=60.0)
 
     def start(self) -> None:
         """Begin to create Events."""
-        self._task.start()
+        self.task.start()
 
     def stop(self, seconds: float = 3.0) -> bool:
         """Create no more Events; whether the thread has ended."""
-        return self._task.stop(seconds)
+        return self.task.stop(seconds)
 
     def put(self, ref: Ref, uid: str, transition: Transition) -> None:
         """Create the Event soon. With a thousand queued the newest are dropped: the log has them."""
@@ -68,7 +68,7 @@ class EventWriter:
             self._queue.put_nowait((ref, uid, transition))
         except queue.Full:
             log.warning("event queue is full, event dropped", extra={"target": str(ref)})
-        self._task.wake()
+        self.task.wake()
 
     def _step(self) -> float:
         try:

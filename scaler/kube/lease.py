@@ -63,16 +63,16 @@ class LeaderElector:
         self._lease: Json | None = None
         self._logged_leading = False
         self._problem = ProblemLog(log, "leader election failed", "leader election recovered")
-        self._task = Supervised("lease", self._step, max_age=10 * seconds, pause=lambda _: self._period)
+        self.task: Final = Supervised("lease", self._step, max_age=10 * seconds, pause=lambda _: self._period)
 
     def start(self, on_lead: Callable[[], None] | None = None) -> None:
         """Begin; `on_lead` is called each time this candidate becomes leader."""
         self._on_lead = on_lead
-        self._task.start()
+        self.task.start()
 
     def stop(self, seconds: float = 3.0) -> bool:
         """Leave the election and release the lease; whether the thread has ended."""
-        ended = self._task.stop(seconds)
+        ended = self.task.stop(seconds)
         until, self._leading_until = self._leading_until, float("-inf")
         if ended and boottime() < until:
             self._release()

@@ -17,14 +17,23 @@ from scaler.prometheus.parse import api_data
 from service.clock import Deadline
 from service.config.files import read_text
 from service.config.load import HIDDEN, ConfigError
+from service.json_size import TooLargeJsonError, check_json_size
 from service.outcome import UnreadableError
 from service.web.client import HttpClient, HttpClientError, HttpRequest, HttpResponse
 
 LIMIT: Final = 64 << 20
-"""Bytes of an answer."""
+"""Bytes of an answer, where the number of queues is not known."""
+_BASE: Final = 1 << 20
+_QUEUE: Final = 32 << 10  # the series of a queue by several exporters, each with a dozen long labels
+_PARSED: Final = 4  # bytes in memory of a byte of usual series, at most
 
 _REFUSALS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _INVALID: Final = frozenset({"protocol", "closed", "too_large"})
+
+
+def limit_for(queues: int) -> int:
+    """Bytes of an answer with the figures of so many queues; 0: of all."""
+    return min(LIMIT, _BASE + _QUEUE * queues) if queues else LIMIT
 
 
 class Server:
@@ -46,19 +55,21 @@ class Server:
         """HTTP requests so far."""
         return self._http.requests
 
-    def request(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> dict[str, Any]:
-        """The parsed JSON of /api/v1/`path`: a success without warnings.
+    def request(
+        self, path: str, parameters: Mapping[str, str], deadline: Deadline, *, limit: int = LIMIT
+    ) -> dict[str, Any]:
+        """The parsed JSON of /api/v1/`path`: a success without warnings, of at most `limit` bytes.
 
         Raises UnreadableError: unreachable, timeout, refused, invalid, error; its text holds no secret.
         """
         headers, secrets = self._headers()
         query = urlencode({**self._settings.parameters, **parameters})
         try:
-            response = self._exchange(path, query, headers, deadline)
+            response = self._exchange(path, query, headers, deadline, limit)
             if response.status == HTTPStatus.METHOD_NOT_ALLOWED and self._post:
                 self._post = False  # something in between lets only GET through
-                response = self._exchange(path, query, headers, deadline)
-            return self._document(response)
+                response = self._exchange(path, query, headers, deadline, limit)
+            return self._document(response, limit)
         except UnreadableError as error:
             message = str(error)
             for secret in filter(None, secrets):
@@ -70,7 +81,7 @@ class Server:
         self._http.close()
 
     def _exchange(
-        self, path: str, query: str, headers: Mapping[str, str], deadline: Deadline
+        self, path: str, query: str, headers: Mapping[str, str], deadline: Deadline, limit: int
     ) -> HttpResponse:
         """Raises UnreadableError."""
         method, target, body = "GET", f"{self._path}/api/v1/{path}?{query}", None
@@ -78,7 +89,7 @@ class Server:
             method, target, body = "POST", f"{self._path}/api/v1/{path}", query.encode()
             headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
         try:
-            return self._http.exchange(HttpRequest(method, target, headers, body, LIMIT), deadline)
+            return self._http.exchange(HttpRequest(method, target, headers, body, limit), deadline)
         except HttpClientError as error:
             kind = "timeout" if error.kind == "timeout" else "unreachable"
             raise UnreadableError("invalid" if error.kind in _INVALID else kind, str(error)) from None
@@ -124,7 +135,7 @@ class Server:
                 raise UnreadableError("error", f"prometheus: the value of {name} is not valid in a header")
         return headers, secrets
 
-    def _document(self, response: HttpResponse) -> dict[str, Any]:
+    def _document(self, response: HttpResponse, limit: int) -> dict[str, Any]:
         """Raises UnreadableError unless a Prometheus gave the answer, and it is not an error."""
         status = response.status
         if status in _REFUSALS:
@@ -132,7 +143,10 @@ class Server:
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             raise UnreadableError("error", f"answered {status}, a redirect: is the path right?")
         try:
+            check_json_size(response.body, _PARSED * limit)
             document = from_json(response.body, allow_inf_nan=False)
+        except TooLargeJsonError as error:
+            raise UnreadableError("invalid", f"the answer is too large: {error}") from None
         except ValueError:
             document = None
         if not isinstance(document, dict) or document.get("status") not in ("success", "error"):

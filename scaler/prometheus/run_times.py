@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
+from functools import partial
 from threading import Thread
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ from scaler.prometheus.promql import DEFAULT_QUERIES, MAX_NAMES, QueueKey
 from service.clock import Deadline, monotonic
 from service.logs import ProblemLog
 from service.outcome import UnreadableError
+from service.threads import NoThreadError, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,13 @@ class RunTimes:
         time, busy = monotonic(), self._thread is not None and self._thread.is_alive()
         if not keys or busy or (self._asked is not None and time - self._asked < ASK_SECONDS):
             return
-        self._asked = time
-        # A daemon: the resolution of a host name has no time-out of ours.
-        self._thread = Thread(target=self._run, args=(frozenset(keys), time), name="run times", daemon=True)
-        self._thread.start()
+        try:
+            # A daemon: the resolution of a host name has no time-out of ours.
+            self._thread = start_thread(partial(self._run, frozenset(keys), time), "run times")
+        except NoThreadError as error:
+            self._problem.report(str(error))
+        else:
+            self._asked = time
 
     def longest(self, keys: Iterable[QueueKey]) -> RunTimeP99 | None:
         """Of that of these queues whose jobs take longest; None: not known of any."""

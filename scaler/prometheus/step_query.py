@@ -4,19 +4,20 @@ with native histograms where it has such."""
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 from scaler.config.prometheus import QuerySettings
-from scaler.prometheus.client import Server
+from scaler.prometheus.client import LIMIT, Server, limit_for
 from scaler.prometheus.exporter_series import exporter_queries, without_native_series
 from scaler.prometheus.parse import QueryError, vector
 from scaler.prometheus.promql import QueueKey, query_text
 from service.clock import Deadline
 from service.outcome import UnreadableError
+from service.threads import NoThreadError, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -26,29 +27,32 @@ QueryAnswer: TypeAlias = dict[str, Any] | UnreadableError
 @dataclass(frozen=True, slots=True)
 class StepQuery:
     """A text, and the same in pieces; no pieces: it is short. `native`: that with the figures of native
-    histograms too; None: it asks for no histograms of ours, or is that."""
+    histograms too; None: it asks for no histograms of ours, or is that. `limit`: bytes of its answer."""
 
     whole: str
     pieces: tuple[str, ...] = ()
     native: StepQuery | None = None
+    limit: int = LIMIT
 
     @classmethod
     def of(cls, queries: QuerySettings, matchers: Mapping[str, str], queues: frozenset[QueueKey]) -> Self:
         """The query for the figures of these queues; without any, of all."""
         names = {key.name for key in queues}
+        limit = limit_for(len(queues))
         if not queries.is_default:
-            return cls(query_text(queries, matchers, names))
+            return cls(query_text(queries, matchers, names), limit=limit)
         label = queries.queue_label
-        native = cls(*exporter_queries(label, matchers, names, native=True))
-        return cls(*exporter_queries(label, matchers, names), native)
+        native = cls(*exporter_queries(label, matchers, names, native=True), limit=limit)
+        return cls(*exporter_queries(label, matchers, names), native, limit)
 
 
 def submit(server: Server, query: StepQuery, deadline: Deadline) -> Future[QueryAnswer]:
     """Query in a thread. A daemon: the resolution of a host name has no time-out of ours."""
     answer: Future[QueryAnswer] = Future()
-    threading.Thread(
-        target=_run, args=(server, query, deadline, answer), name="prometheus", daemon=True
-    ).start()
+    try:
+        start_thread(partial(_run, server, query, deadline, answer), "prometheus")
+    except NoThreadError as error:
+        answer.set_result(UnreadableError("error", f"{server.url}: not asked, {error}"))
     return answer
 
 
@@ -89,13 +93,13 @@ def _answer(server: Server, query: StepQuery, deadline: Deadline) -> dict[str, A
 def _asked(server: Server, query: StepQuery, deadline: Deadline) -> dict[str, Any]:
     """Raises UnreadableError."""
     if query.pieces and server.takes_long_queries is False:
-        return _in_pieces(server, query.pieces, deadline)
+        return _in_pieces(server, query, deadline)
     try:
-        document = _request(server, query.whole, deadline)
+        document = _request(server, query.whole, deadline, query.limit)
     except UnreadableError as error:
         if not query.pieces or server.takes_long_queries or error.kind != "error":
             raise
-        document = _in_pieces(server, query.pieces, deadline)
+        document = _in_pieces(server, query, deadline)
         server.takes_long_queries = False
     else:
         if query.pieces:
@@ -103,19 +107,20 @@ def _asked(server: Server, query: StepQuery, deadline: Deadline) -> dict[str, An
     return document
 
 
-def _in_pieces(server: Server, pieces: tuple[str, ...], deadline: Deadline) -> dict[str, Any]:
+def _in_pieces(server: Server, query: StepQuery, deadline: Deadline) -> dict[str, Any]:
     """The answers as one: those after the first are evaluated at its time. Raises UnreadableError."""
     document: dict[str, Any] = {}
     series: list[Any] = []
-    for piece in pieces:
+    for piece in query.pieces:
         time = _time_of(series)
-        document = _request(server, piece, deadline, **({} if time is None else {"time": f"{time:.3f}"}))
+        parameters = {} if time is None else {"time": f"{time:.3f}"}
+        document = _request(server, piece, deadline, query.limit, **parameters)
         series += vector(document)
     return {**document, "data": {**document["data"], "result": series}}
 
 
-def _request(server: Server, text: str, deadline: Deadline, **parameters: str) -> dict[str, Any]:
-    document = server.request("query", {"query": text, **parameters}, deadline)
+def _request(server: Server, text: str, deadline: Deadline, limit: int, **parameters: str) -> dict[str, Any]:
+    document = server.request("query", {"query": text, **parameters}, deadline, limit=limit)
     vector(document)
     return document
 

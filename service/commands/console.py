@@ -11,8 +11,8 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook,
 from rich.errors import ConsoleError
 from rich.segment import Segment
 
+from service.json_text import json_text
 from service.units import printable_lines
-from service.web.json_text import json_text
 from service.web.status_client import StatusError
 
 _WIDE: Final = 500  # columns where nobody looks: a pipe should not break a row

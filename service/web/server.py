@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from service.threads import NoThreadError, start_thread
 from service.web.basic_auth import BasicAuthMiddleware
 from service.web.connections.listener import BoundedServer
 from service.web.connections.protocol import BoundedProtocol
@@ -77,8 +78,11 @@ class WebServer:
     def start(self) -> None:
         """Listen, then serve; whoever connects from now on is answered. Raises BindError."""
         self._socket = _listening(self._host, self._port)
-        self._thread = threading.Thread(target=self._run, name="http", args=(self._socket,))
-        self._thread.start()
+        try:
+            self._thread = start_thread(partial(self._run, self._socket), "http", daemon=False)
+        except NoThreadError as error:
+            self._socket.close()
+            raise BindError(str(error)) from None
         if self._task:
             self._task.start()
 

@@ -11,8 +11,9 @@ from service.api.settings import ApiSettings
 from service.clock import Deadline
 from service.config.files import with_secret_files
 from service.config.sources import API_KEYS
+from service.json_size import MAX_MEMORY
+from service.json_text import read_json
 from service.web.client import HttpClientError, fetch
-from service.web.json_text import MAX_PARTS, read_json
 
 
 class StatusError(Exception):
@@ -51,11 +52,11 @@ def fetch_status(
     seconds: float,
     headers: Mapping[str, str],
     key: str | None = None,
-    parts: int = MAX_PARTS,
+    most: int = MAX_MEMORY,
 ) -> dict[str, Any]:
     """/status.json of the process at `url`, which calls itself `name`; errors call it `process`.
 
-    All of it within `seconds`, of at most so many `parts`. Raises StatusError.
+    All of it within `seconds`, and with values that take at most `most` bytes. Raises StatusError.
     """
     sent = {**headers, **({"X-API-Key": key} if key else {})}
     try:
@@ -68,7 +69,7 @@ def fetch_status(
     if response.status != HTTPStatus.OK:
         raise StatusError(f"{url} answered {response.status}: is it the {process}?")
     try:
-        view = read_json(response.body, parts=parts)
+        view = read_json(response.body, most=most)
     except ValueError:
         view = None
     if not isinstance(view, dict) or view.get("name") != name:

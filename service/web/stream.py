@@ -6,13 +6,13 @@ import io
 import select
 import socket
 import ssl
-import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneError
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
 from service.clock import Deadline
+from service.threads import start_thread
 
 _CHUNK: Final = 1 << 16
 
@@ -20,18 +20,21 @@ _CHUNK: Final = 1 << 16
 def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
     """A connection to the first address that accepts one. Raises OSError."""
     problem: OSError | None = None
-    for family, kind, protocol, _, address in _resolve(host, port, deadline):
-        candidate = socket.socket(family, kind, protocol)
-        try:
-            candidate.settimeout(_remaining(deadline))
-            candidate.connect(address)
-            candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            candidate.close()
-            problem = error
-        else:
-            return candidate
-    raise problem or OSError("no address")
+    try:
+        for family, kind, protocol, _, address in _resolve(host, port, deadline):
+            candidate = socket.socket(family, kind, protocol)
+            try:
+                candidate.settimeout(_remaining(deadline))
+                candidate.connect(address)
+                candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                candidate.close()
+                problem = error
+            else:
+                return candidate
+        raise problem or OSError("no address")
+    finally:
+        del problem  # it has this frame, which would keep it
 
 
 _Addresses: TypeAlias = list[tuple[Any, Any, int, str, Any]]
@@ -53,7 +56,7 @@ def _resolve(host: str, port: int, deadline: Deadline) -> _Addresses:
         except (OSError, UnicodeError) as error:
             addresses.set_exception(error if isinstance(error, OSError) else _invalid_name())
 
-    threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
+    start_thread(look_up, f"resolve {host}")
     try:
         return addresses.result(_remaining(deadline))
     except NotDoneError:

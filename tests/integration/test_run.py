@@ -83,6 +83,7 @@ def test_both_formats_are_what_they_say(redis_server: RedisServer) -> None:
     assert {name.removesuffix("_total") for name in named} == also
 
 
+@pytest.mark.fault
 def test_ready_after_the_first_collection_whether_or_not_redis_is_up(redis_server: RedisServer) -> None:
     nobody = ExporterSettings.model_validate({"redis": {"url": f"redis://127.0.0.1:{free_port()}"}})
     for settings in (alone(redis_server), nobody):
@@ -91,6 +92,7 @@ def test_ready_after_the_first_collection_whether_or_not_redis_is_up(redis_serve
             assert httpx.get(f"{url}/healthz").status_code == 200
 
 
+@pytest.mark.fault
 def test_redis_that_comes_later() -> None:
     port = free_port()
     with running(ExporterSettings.model_validate({"redis": {"url": f"redis://127.0.0.1:{port}"}})) as url:
@@ -104,6 +106,7 @@ def test_redis_that_comes_later() -> None:
             wait_until(lambda: up(scrape(url)) == {node: 1}, what="Redis is seen again")
 
 
+@pytest.mark.fault
 def test_a_node_that_hangs(fresh_cluster: LocalCluster) -> None:
     cluster = fresh_cluster
     with running(redis_at(*cluster.nodes[:2])) as url:

@@ -157,6 +157,7 @@ def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: Target
     assert "nobody-secret" not in failure.message
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(409, "conflict"), (429, "throttled"), (500, "unreachable"), (503, "unreachable"), (418, "invalid")],
@@ -189,6 +190,7 @@ def test_a_server_that_does_not_answer(
     wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), what="written again")
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("server", "text"),
     [
@@ -208,6 +210,7 @@ def test_a_server_that_cannot_be_reached(
     assert "secret-token" not in failure.message
 
 
+@pytest.mark.fault
 def test_no_request_is_sent_before_the_retry_after_of_a_busy_server(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:

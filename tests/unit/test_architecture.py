@@ -86,3 +86,16 @@ def test_the_files_that_the_map_names_exist() -> None:
     named = set(re.findall(r"`((?:exporter|scaler|service|deploy|lab|tools|bench|tests)/[\w./-]*)`", text))
     assert len(named) > 60
     assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_threads_are_started_in_one_place() -> None:
+    """There may be no room for one: what happens then is decided in `service/threads.py`."""
+    starts = re.compile(r"\b(Thread|Timer|ThreadPoolExecutor|ThreadPool)\(")
+    elsewhere = {
+        f"{file.relative_to(ROOT)}: {line.strip()}"
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        for line in file.read_text().splitlines()
+        if starts.search(line) and not line.startswith("class ") and file != ROOT / "service" / "threads.py"
+    }
+    assert elsewhere == set()

@@ -20,6 +20,8 @@ from exporter.snapshot.queues import QueueId
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 """A larger message is not received: its queue is not followed any more."""
+_MAX_PARTS: Final = 4  # `pmessage`, the pattern, the channel, the text
+
 
 _IDS: Final = ("active@", "waiting@", "stalled@", "duplicated@", "debounced@")
 _ENDS: Final = ("completed", "failed")
@@ -143,6 +145,8 @@ def _push(buffer: bytes, start: int) -> tuple[list[bytes | int], int]:
         parts, count, at = [b"pong"], 1, start
     else:
         count = _number(line)
+        if count > _MAX_PARTS:
+            raise NotPushedError(line[:40].decode("ascii", "replace"))
     for _ in range(count):
         line, at = _line(buffer, at)
         if line[:1] == b"$":
@@ -163,6 +167,8 @@ def _push(buffer: bytes, start: int) -> tuple[list[bytes | int], int]:
 def _line(buffer: bytes, start: int) -> tuple[bytes, int]:
     end = buffer.find(b"\r\n", start)
     if end < 0:
+        if len(buffer) - start > MAX_MESSAGE_BYTES:
+            raise NotPushedError(buffer[start : start + 40].decode("ascii", "replace"))
         raise _IncompleteError
     return buffer[start:end], end + 2
 

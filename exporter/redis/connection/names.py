@@ -11,11 +11,13 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 from exporter.redis.connection.endpoints import is_name, same_ip
 from exporter.redis.pool import OpenConnection
 from service.clock import monotonic
+from service.threads import NoThreadError, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,8 @@ class NameCheck:
             if monotonic() < self._due or (self._thread is not None and self._thread.is_alive()):
                 return
             self._due = monotonic() + self._interval
-            self._thread = threading.Thread(target=self.check, name="redis names", daemon=True)
-            self._thread.start()
+            with suppress(NoThreadError):  # the next time, then
+                self._thread = start_thread(self.check, "redis names")
 
     def check(self) -> None:
         """Renew each connection whose IP its name does not lead to now; a failed look-up changes nothing."""

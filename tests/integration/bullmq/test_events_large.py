@@ -215,6 +215,7 @@ GIANTS: dict[str, list[int]] = {
 }
 
 
+@pytest.mark.fault
 @pytest.mark.usefixtures("redis_from_7")
 @pytest.mark.parametrize("case", GIANTS)
 def test_an_event_of_40_mb_is_never_read_and_is_told(

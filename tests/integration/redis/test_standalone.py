@@ -253,6 +253,7 @@ def test_not_even_if_it_then_hangs_up(connect: Connect) -> None:
     assert (failed.kind, failed.message) == ("refused", HIDDEN)
 
 
+@pytest.mark.fault
 def test_a_server_that_answers_more_than_it_was_asked(connect: Connect) -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(4096)
@@ -273,6 +274,7 @@ def test_a_server_that_says_nothing(connect: Connect) -> None:
     assert (failed.kind, failed.message) == ("timeout", "no answer in time")
 
 
+@pytest.mark.fault
 def test_a_server_that_trickles_gains_no_time(connect: Connect) -> None:
     def serve(connection: socket.socket) -> None:
         connection.settimeout(0.05)

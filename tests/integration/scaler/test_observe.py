@@ -298,6 +298,7 @@ def test_two_jobs_with_such_a_queue_are_not_believed_until_one_is_named(
 # --- what fails ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault
 def test_prometheus_hangs_and_dies_and_another_takes_over_until_it_is_back(
     world: World, observer: ObserverOf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -362,6 +363,7 @@ def is_missing(observer: Observer) -> Missing | None:
     return sample if isinstance(sample, Missing) else None
 
 
+@pytest.mark.fault
 def test_a_value_that_prometheus_still_returns_is_as_old_as_its_scrape(observer: ObserverOf) -> None:
     """With timestamps of their own, series are not marked as ended, and are returned for five minutes."""
     at = now() - 100

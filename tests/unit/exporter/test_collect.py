@@ -19,6 +19,7 @@ from lab.deadline import wait_until
 from service.clock import Deadline
 from service.outcome import Failed, Ok, UnreadableError
 from tests.support.assessments import host_state
+from tests.support.no_threads import no_threads
 
 SOON = 0.0  # a collection then ends by the grace alone
 
@@ -208,3 +209,40 @@ def test_the_source_gets_the_deadline() -> None:
     given: list[Deadline] = []
     Collector({"redis": given.append}).collect(deadline)
     assert given == [deadline]
+
+
+@pytest.mark.fault
+def test_a_source_without_room_for_a_thread_is_read_as_soon_as_there_is() -> None:
+    collector = Collector({"redis": lambda _: 1, "host": lambda _: host_state()})
+    with no_threads():
+        for _ in range(3):
+            snapshot = collector.collect(Deadline.after(10))
+            assert isinstance(snapshot.redis, Failed)
+            assert "no room for another thread" in snapshot.redis.message
+            assert collector.without_thread == ("redis", "host")
+    snapshot = collector.collect(Deadline.after(10))
+    assert isinstance(snapshot.redis, Ok)
+    assert isinstance(snapshot.host, Ok)
+    assert collector.without_thread == ()
+
+
+def test_a_source_whose_thread_ended_without_a_result_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> str:
+        raise MemoryError
+
+    def source(_: Deadline) -> int:
+        if fails:
+            raise MemoryError
+        return 1
+
+    fails, ended = True, Event()
+    monkeypatch.setattr("threading.excepthook", lambda _: ended.set())
+    collector = Collector({"redis": source})
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "_describe", no_memory)
+        snapshot = collector.collect(Deadline.after(10))
+    assert isinstance(snapshot.redis, Failed)
+    assert "ended without a result" in snapshot.redis.message
+    assert ended.wait(10)
+    fails = False
+    assert isinstance(collector.collect(Deadline.after(10)).redis, Ok)

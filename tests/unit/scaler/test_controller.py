@@ -29,6 +29,7 @@ from scaler.transitions import transitions_of
 from scaler.views import scaler_view
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
+from tests.support.no_threads import no_threads
 from tests.support.scaler_metrics import metrics
 
 
@@ -152,6 +153,18 @@ def test_a_decision_is_applied_recorded_and_saved() -> None:
     assert set(state.saved) == {"mail", "video"}
     assert [step.desired for step in result.steps] == [8, 2]
     assert result.steps[0].acted == Applied(8)
+
+
+@pytest.mark.fault
+def test_without_room_for_a_thread_a_step_reads_decides_and_acts_all_the_same() -> None:
+    targets = {f"t{number}": FakeTarget() for number in range(20)}
+    state = RecordingState()
+    under_test = Controller(state)
+    with no_threads():
+        result = under_test.step(FakeMetrics(dict.fromkeys(targets, 40.0)), managed(**targets), 5.0)
+    assert all(isinstance(step.acted, Applied) for step in result.steps)
+    assert [len(target.calls) for target in targets.values()] == [1] * 20
+    assert len(state.changes) == 20
 
 
 def test_a_failing_target_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,9 +8,25 @@ from threading import enumerate as threads
 
 import pytest
 
-from service.threads import Supervised, WorkerGroup, backoff
+from lab.deadline import wait_until
+from service.threads import (
+    NoThreadError,
+    Supervised,
+    TaskPool,
+    WorkerGroup,
+    backoff,
+    bound_thread_starts,
+    start_again,
+    start_thread,
+)
+from tests.support.no_threads import no_threads
 
 LONG = 3600.0
+
+
+def started_again(condition: Callable[[], bool]) -> bool:
+    start_again()
+    return condition()
 
 
 def test_steps_until_stopped() -> None:
@@ -187,3 +203,141 @@ def test_one_of_a_crew_that_hangs_holds_up_no_other() -> None:
     assert not group.stop(0.05)
     hanging.set()
     assert group.stop()
+
+
+def test_no_room_for_a_thread_is_an_error_of_the_system() -> None:
+    with no_threads(), pytest.raises(NoThreadError, match="no room for another thread"):
+        start_thread(lambda: None, "none")
+
+
+def test_a_task_without_room_is_started_when_there_is(caplog: pytest.LogCaptureFixture) -> None:
+    done = Event()
+
+    def step() -> float:
+        done.set()
+        return LONG
+
+    task = Supervised("late", step, max_age=LONG)
+    with no_threads():
+        task.start()
+        start_again()
+    assert not task.alive
+    assert "background thread not started" in caplog.messages
+    wait_until(lambda: started_again(done.is_set), what="the thread is started")
+    assert task.alive
+    assert task.stop()
+
+
+def test_another_task_starts_those_without_room() -> None:
+    done = Event()
+
+    def step() -> float:
+        done.set()
+        return LONG
+
+    late, other = Supervised("late", step, max_age=LONG), Supervised("other", lambda: 0.01, max_age=LONG)
+    with no_threads(lambda name: name == "late"):
+        late.start()
+        other.start()
+    assert done.wait(10)
+    assert late.alive
+    assert other.stop()
+    assert late.stop()
+
+
+def test_a_task_that_was_stopped_without_a_thread_is_not_started() -> None:
+    task = Supervised("never", lambda: LONG, max_age=LONG)
+    with no_threads():
+        task.start()
+    assert task.stop()
+    assert task.launch()
+    assert not task.has_thread
+
+
+def test_a_thread_that_ended_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = iter([True])
+    done = Event()
+
+    def step() -> float:
+        if next(failing, False):
+            raise ValueError
+        done.set()
+        return LONG
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    ended = Event()
+    monkeypatch.setattr("threading.excepthook", lambda _: ended.set())
+    monkeypatch.setattr("service.threads.log.exception", no_memory)
+    task = Supervised("ends", step, max_age=LONG)
+    task.start()
+    assert ended.wait(10)
+    wait_until(lambda: started_again(done.is_set), what="the thread is started again")
+    assert task.alive
+    assert task.stop()
+
+
+def test_a_crew_has_those_without_room_once_there_is() -> None:
+    steps: SimpleQueue[str] = SimpleQueue()
+
+    def work(name: str) -> Callable[[], float]:
+        def step() -> float:
+            steps.put(name)
+            return LONG
+
+        return step
+
+    group = WorkerGroup(max_age=LONG)
+    with no_threads(lambda name: name == "b"):
+        group.sync({name: work(name) for name in ("a", "b")})
+    assert [member.name for member in group.members] == ["a", "b"]
+    assert not all(member.alive for member in group.members)
+    wait_until(lambda: started_again(lambda: group.members[1].alive), what="the other one runs too")
+    assert sorted([steps.get(timeout=10), steps.get(timeout=10)]) == ["a", "b"]
+    assert group.stop()
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_each_task_of_a_pool_is_done_once_with_or_without_room(*, room: bool) -> None:
+    done: SimpleQueue[int] = SimpleQueue()
+
+    def work(number: int) -> int:
+        done.put(number)
+        return number * 2
+
+    with no_threads(lambda _: not room), TaskPool(3, "pool") as pool:
+        tasks = [pool.submit(work, number) for number in range(10)]
+        assert [task.result() for task in tasks] == list(range(0, 20, 2))
+        assert [task.result() for task in tasks] == list(range(0, 20, 2))
+    assert sorted(done.get() for _ in range(done.qsize())) == list(range(10))
+
+
+def test_the_error_of_a_task_is_raised_where_its_result_is_asked_for() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with TaskPool(1, "pool") as pool:
+        task = pool.submit(fail)
+        with pytest.raises(ValueError, match="no"):
+            task.result()
+
+
+@pytest.mark.fault
+def test_a_thread_that_finds_no_memory_to_begin_is_not_awaited_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Thread, "start", Thread.start)  # as before at the end
+    monkeypatch.setattr(Thread, "_bootstrap_inner", lambda _: None)  # it ends before it says that it runs
+    monkeypatch.setattr("service.threads._LONGEST_START", 0.1)
+    bound_thread_starts()
+    with pytest.raises(NoThreadError):
+        start_thread(lambda: None, "no memory")
+
+
+def test_threads_whose_start_is_bounded_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Thread, "start", Thread.start)
+    bound_thread_starts()
+    done = Event()
+    start_thread(done.set, "runs").join(10)
+    assert done.is_set()

@@ -15,7 +15,7 @@ from exporter.commands.query import VIEW_COMMANDS, run_view_command
 from exporter.commands.view_source import ShardsSource, ViewSource
 from exporter.config.shard import QueueShard
 from exporter.views import About, Task, status_view
-from service.web.json_text import read_json
+from service.json_text import read_json
 from service.web.status_client import StatusError
 from tests.support.any_json import ANY_JSON, STEERING, damaged
 from tests.support.assessments import assessment

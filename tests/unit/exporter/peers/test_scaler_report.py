@@ -12,7 +12,7 @@ from exporter.peers.model import Peers, PeerStatus
 from exporter.peers.poller import firing_alerts
 from exporter.peers.scaler_report import MAX_TARGETS, ScalerReport, scaler_report
 from exporter.views import About, status_view
-from service.web.json_text import read_json
+from service.json_text import read_json
 from tests.support.any_json import ANY_JSON, STEERING, damaged
 from tests.support.assessments import healthy_assessment
 from tests.support.public_interface import FIXTURES

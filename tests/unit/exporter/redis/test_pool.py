@@ -12,6 +12,7 @@ from exporter.redis.protocol import Reply, Request, pack_request
 from lab.deadline import wait_until
 from service.clock import Deadline
 from service.outcome import Failed, Ok, Outcome, UnreadableError
+from tests.support.no_threads import no_threads
 
 PING = pack_request([("PING",)])
 Script = Callable[[], list[Reply]]
@@ -244,4 +245,38 @@ def test_a_request_that_runs_keeps_its_connection() -> None:
     assert replies(pending.outcome()) == [b"PONG"]
     execute(pools)
     assert len(net.connections) == 2
+    pools.close()
+
+
+@pytest.mark.fault
+def test_a_node_without_room_for_its_thread_has_failed_at_once_and_is_read_when_there_is() -> None:
+    pools = pools_of(FakeNet(lambda: [b"PONG"]))
+    with no_threads():
+        for _ in range(2):
+            outcome = execute(pools)
+            assert isinstance(outcome, Failed)
+            assert "no room for another thread" in outcome.message
+    assert replies(execute(pools)) == [b"PONG"]
+    pools.close()
+
+
+@pytest.mark.fault
+def test_a_thread_that_ended_is_replaced_at_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that finds no memory even to report that."""
+    ended = threading.Event()
+    monkeypatch.setattr("threading.excepthook", lambda _: ended.set())
+
+    def fails() -> list[Reply]:
+        raise SystemExit
+
+    net = FakeNet(fails)
+    pools = pools_of(net)
+    assert isinstance(execute(pools, seconds=0.2), Failed)
+    for thread in threading.enumerate():
+        if thread.name == "redis redis a:1":
+            thread.join(10)
+    net.script = lambda: [b"PONG"]
+    for connection in net.connections:
+        connection.script = net.script
+    assert replies(execute(pools)) == [b"PONG"]
     pools.close()

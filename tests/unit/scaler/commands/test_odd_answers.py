@@ -13,7 +13,7 @@ from rich.console import Console
 
 from scaler.commands.explain import NoTargetError, show_explanation
 from scaler.commands.status import show_status
-from service.web.json_text import read_json
+from service.json_text import read_json
 from service.web.status_client import StatusError
 from tests.support.any_json import ANY_JSON, STEERING, damaged
 from tests.support.public_interface import FIXTURES

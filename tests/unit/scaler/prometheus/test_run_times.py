@@ -15,6 +15,7 @@ from scaler.prometheus.promql import QueueKey
 from scaler.prometheus.run_times import ASK_SECONDS, RunTimes
 from service.clock import Deadline
 from service.outcome import UnreadableError
+from tests.support.no_threads import no_threads
 
 MAIL, VIDEO = QueueKey("bull", "mail"), QueueKey("bull", "video")
 
@@ -137,3 +138,13 @@ def test_what_is_known_outlives_a_change_of_the_settings(monkeypatch: pytest.Mon
     after.continuing(before)
     assert server.asked(after, MAIL, after=5) == RunTimeP99("mail", 57.0)
     assert len(server.queries) == 1
+
+
+@pytest.mark.fault
+def test_without_room_for_a_thread_it_is_asked_again_in_the_next_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, under_test = Server(monkeypatch, answer("mail", 5)), make()
+    with no_threads():
+        assert server.asked(under_test, MAIL) is None
+    assert server.asked(under_test, MAIL, after=1) is not None

@@ -112,6 +112,21 @@ def test_another_protocol(raw: bytes) -> None:
         parsed(raw)
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"*1000000\r\n" + b":1\r\n" * 100,
+        b"*5\r\n" + b"$65536\r\n",
+        b"+" + b"x" * 70_000,
+        b"*2\r\n$" + b"9" * 70_000,
+    ],
+)
+def test_a_message_without_end_is_not_kept_until_it_ends(raw: bytes) -> None:
+    with pytest.raises(NotPushedError):
+        parsed(raw)
+
+
 def test_subscriptions() -> None:
     queue = QueueId("bull", "mail")
     assert subscribe_ends(queue) == (pack("SUBSCRIBE", "bull:mail:completed", "bull:mail:failed"), 2)

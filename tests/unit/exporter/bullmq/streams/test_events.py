@@ -218,6 +218,7 @@ def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
     assert counters.wait == Histogram((0.1, 1), (1, 1, 0), 0.201)
 
 
+@pytest.mark.fault
 def test_an_invalid_entry_is_ignored() -> None:
     jobs = Jobs()
     senseless: list[Any] = [[b"1-0", []], [b"1-0", None], [], None, 5, [b"1-0", [b"event"]]]

@@ -7,19 +7,17 @@ import re
 from math import isinf
 from typing import Any, Final
 
+from service.json_size import MAX_MEMORY, check_json_size
+
 _LONGEST_INTEGER: Final = 20  # characters: 64 bits with a sign
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-MAX_PARTS: Final = 5_000_000
-"""Parts of a text in JSON, unless the caller asks for less: an empty list is 2 bytes there, 60 in memory."""
-
-
-def read_json(raw: bytes, *, parts: int = MAX_PARTS) -> Any:
+def read_json(raw: bytes, *, most: int = MAX_MEMORY) -> Any:
     """What every program can read and write again: JSON in UTF-8, each number finite and of at most 64 bits,
-    each text of whole characters. Raises ValueError, also for more than so many parts."""
-    if sum(map(raw.count, (b",", b"[", b"{"))) > parts:
-        raise ValueError("it has too many parts")
+    each text of whole characters. Raises ValueError; TooLargeJsonError if its values would take more than
+    about `most` bytes."""
+    check_json_size(raw, most)
     try:
         value = json.loads(
             raw.decode("utf-8-sig"), parse_int=_integer, parse_float=_float, parse_constant=_no_constant
