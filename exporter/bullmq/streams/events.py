@@ -287,6 +287,8 @@ class Jobs:
             self._deduplicated += 1
 
     def _waiting(self, ms: int, job: bytes, prev: bytes) -> None:
+        if type(job) is not bytes:  # as in `_remember`
+            return
         if prev == b"active":
             self.advance(ms)  # nothing else does before the job is removed: it is not counted on
             self._returned = (job, ms)
