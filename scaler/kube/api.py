@@ -24,8 +24,7 @@ from scaler.config.settings import KubernetesSettings
 from scaler.kube.errors import KubeError, error_of_response
 from scaler.kube.objects import FIELD_MANAGER, Json, Ref
 from service.clock import Deadline, monotonic
-from service.json_size import TooLargeJsonError
-from service.json_text import read_json
+from service.json_text import TooLargeJsonError, read_json
 from service.rate_limit import TokenBucket
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from scaler.prometheus.parse import api_data
 from service.clock import Deadline
 from service.config.files import read_text
 from service.config.load import HIDDEN, ConfigError
-from service.json_size import TooLargeJsonError, check_json_size
+from service.json_text import TooLargeJsonError, check_json_size
 from service.outcome import UnreadableError
 from service.web.client import HttpClient, HttpClientError, HttpRequest, HttpResponse
 

@@ -11,8 +11,7 @@ from service.api.settings import ApiSettings
 from service.clock import Deadline
 from service.config.files import with_secret_files
 from service.config.sources import API_KEYS
-from service.json_size import MAX_MEMORY
-from service.json_text import read_json
+from service.json_text import MAX_MEMORY, read_json
 from service.web.client import HttpClientError, fetch
 
 

@@ -40,11 +40,14 @@ def test_an_import_of_a_test_module_is_seen(source: str) -> None:
     assert list(imported(source))
 
 
+_SHARED = ("tests.support.", "tests.fuzz.")  # the fuzzers are a program, whose tests are elsewhere
+
+
 def test_test_modules_import_only_from_support() -> None:
     violations = {
         str(file.relative_to(TESTS)): wrong
         for file in TESTS.rglob("*.py")
-        if (wrong := [name for name in imported(file.read_text()) if not name.startswith("tests.support.")])
+        if (wrong := [name for name in imported(file.read_text()) if not name.startswith(_SHARED)])
     }
     assert violations == {}
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from service.json_size import TooLargeJsonError, check_json_size, parsed_size
+from service.json_text import TooLargeJsonError, check_json_size, parsed_size
 
 SERIES = {
     "metric": {
