@@ -358,7 +358,7 @@ class Search:
     missing: tuple[str, ...] = ()
     others: int = 0
     left_out: Mapping[LeftOutReason, LeftOut] = field(default_factory=dict)
-    most: int | None = None
+    most: int | None = field(default=None, compare=False)
 
     @property
     def not_watched(self) -> LeftOut:

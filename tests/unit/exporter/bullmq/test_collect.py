@@ -40,7 +40,7 @@ def waiting(state: BullMQState) -> dict[str, int | None]:
 
 def test_before_anything_is_found(cache: Keys, connect: DeploymentOf) -> None:
     bullmq, discovery = source(connect(url="redis://cache"))
-    assert collect(bullmq) == BullMQState((), discovered=False, search=Search((), most=12_000))
+    assert collect(bullmq) == BullMQState((), discovered=False)
     discovery.discover_once(Deadline.after(5))
     state = collect(bullmq)
     assert replace(state, search=Search()) == BullMQState((), discovered=True)
@@ -175,7 +175,7 @@ def test_workers_are_unknown_until_they_were_counted(cache: Keys, connect: Deplo
     bullmq, discovery = source(connect(url="redis://cache"), queues=["mail", "orders"])
     assert [queue.workers for queue in collect(bullmq).queues] == [None, None]
     cache.clients = ["bull:bWFpbA=="]
-    cache.exist = {"bull:mail:stalled-check"}  # a worker writes it
+    cache.exist = {"bull:mail:stalled-check"}
     discovery.discover_once(Deadline.after(5))
     state = collect(bullmq)
     assert {queue.id.name: queue.workers for queue in state.queues} == {"mail": 1, "orders": 0}
