@@ -170,7 +170,11 @@ def _without_service_port(environ: dict[str, str]) -> dict[str, str]:
 
 
 def _is_service_host(host: str, service_url: str) -> bool:
-    return bool(host) and (host.partition(".")[0] == "redis" or host == urlsplit(service_url).hostname)
+    try:
+        of_url = urlsplit(service_url).hostname
+    except ValueError:  # as tcp://[::1: then the name alone tells
+        of_url = None
+    return bool(host) and (host.partition(".")[0] == "redis" or host == of_url)
 
 
 def _service_port(service_url: str) -> int:

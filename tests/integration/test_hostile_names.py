@@ -43,7 +43,7 @@ HOSTILE: Final = (
     b"{{ .Status }} <!channel> %s %(name)s {0}",
     b"\x1b]0;owned\x07\x1b[2J\x9b31m",
     b"a:b:c",
-    b"n" * 4096,
+    b"n" * 500,
     "👩\u200d🚀 ünï עברית 日本語".encode(),
     b"bull:bull:meta",
     b" ",

@@ -83,6 +83,9 @@ class Listener:
             if monotonic() > self._short_at + _CALM:
                 self._problem.report("")
             accepted.setblocking(False)
+            if _is_gone(accepted):
+                accepted.close()
+                continue
             self._open(accepted, str(address[0]))
 
     def _make_room(self, error: OSError) -> None:
@@ -120,6 +123,11 @@ class Listener:
         if task.cancelled() or task.exception():  # no TLS, or not in time; or there was no room
             self._traffic.leave(protocol)
             accepted.close()
+
+
+def _is_gone(accepted: socket.socket) -> bool:
+    """Whether the client has left already: to open its connection would cost many times as much."""
+    return accepted.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0  # it was reset; what it sent is there
 
 
 class BoundedServer(uvicorn.Server):
