@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
 
-from tests.fuzz.search import Finding, Search
+from tests.fuzz.search import Finding, Search, Target
 from tests.fuzz.targets import TARGETS
 
 _FOUND = Path(".lab") / "fuzz"
@@ -30,13 +30,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.targets if name not in TARGETS]
     if unknown or (options.replay and len(options.targets) != 1):
         parser.error(f"there is no target {unknown[0]}" if unknown else "--replay needs one TARGET")
-    logging.disable()  # what is left out of an input is logged, a million times here
     targets = [TARGETS[name] for name in options.targets or TARGETS]
-    if options.replay:
-        value = targets[0].form.decoded(options.replay.read_bytes())
-        error = targets[0].failure(value)
-        print(Finding(targets[0], value, error).text if error else "accepted, or refused as it should be")
-        return int(error is not None)
+    logging.disable()  # what is left out of an input is logged, a million times here
+    try:
+        return _replay(targets[0], options.replay) if options.replay else _search(targets, options)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _replay(target: Target, file: Path) -> int:
+    value = target.form.decoded(file.read_bytes())
+    error = target.failure(value)
+    print(Finding(target, value, error).text if error else "accepted, or refused as it should be")
+    return int(error is not None)
+
+
+def _search(targets: Sequence[Target], options: argparse.Namespace) -> int:
     failed = False
     for target in targets:
         began, search = process_time(), Search(target, options.seed)

@@ -198,6 +198,7 @@ def test_a_worker_says_where_the_prefix_ends(server: RedisServer, watch: WatchOf
         assert names(monitor.read_all()) == [("bull", "shop:mail")]
 
 
+@pytest.mark.timeout(90)
 def test_an_idle_worker_is_enough_and_another_clients_name_is_not(
     server: RedisServer, watch: WatchOf
 ) -> None:
@@ -211,6 +212,7 @@ def test_an_idle_worker_is_enough_and_another_clients_name_is_not(
         wait_until(
             lambda: names(monitor.read_all()) == [("app:eu", "hungry"), ("py", "snake")],
             what="both are found",
+            seconds=60,  # Python's worker writes its first key after 30 s
         )
 
 

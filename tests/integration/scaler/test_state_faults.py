@@ -280,12 +280,12 @@ def test_an_operator_goes_on_with_what_can_be_read(start: Start, folder: Path) -
 
 
 def test_one_order_that_cannot_be_read_holds_its_target_alone(start: Start, folder: Path) -> None:
-    for workers in ("1e9", "1e400", "-1", "NaN", '"many"'):
+    for workers in ("1e5", "1e9", "1e400", "-1", "NaN", '"many"'):
         text = STORED.replace('"workers": 4', f'"workers": {workers}').replace('"q1"\n', "\n")
         (folder / "state.json").write_text(text)
         running = started(start)
         running.wait_for_workers("q1", 1)
-        known = workers == "1e9"  # a number, and as many as the bounds allow
+        known = workers == "1e5"  # a number, and as many as the bounds allow
         running.wait_for_workers("mail", 6 if known else 0)
         assert running.series("oxherd_scaler_state_readable") == float(known)
         assert running.why_not_ready() == []

@@ -70,10 +70,8 @@ def packed(reply: object) -> bytes:
 def test_arrays_that_would_take_much_more_than_their_bytes_are_refused_before_they_are_made(
     raw: bytes,
 ) -> None:
-    begun = time.process_time()
     with pytest.raises(TooLargeReplyError, match="parts"):
         read(raw)
-    assert time.process_time() - begun < 2
 
 
 @pytest.mark.fault
@@ -94,12 +92,16 @@ def test_a_text_of_many_lines_is_one_part() -> None:
 
 
 def test_a_line_without_end_costs_no_more_than_its_bytes() -> None:
-    reader = ReplyReader(max_parts=2)
-    reader._lines = 3  # from here on it counts exactly
-    begun = time.process_time()
-    for chunk in chunks(b":1\r\n:1\r\n+" + b"x" * (8 << 20)):
-        reader.feed(chunk)
-    assert time.process_time() - begun < 2
+    def seconds(size: int) -> float:
+        reader = ReplyReader(max_parts=2)
+        reader._lines = 3  # from here on it counts exactly
+        begun = time.process_time()
+        for chunk in chunks(b":1\r\n:1\r\n+" + b"x" * size):
+            reader.feed(chunk)
+        return time.process_time() - begun
+
+    few, many = (min(seconds(size) for _ in range(3)) for size in (2 << 20, 16 << 20))
+    assert many < 32 * few  # eight times as many bytes; looked at from their begin each time it would be 64
 
 
 @pytest.mark.fault
