@@ -2,7 +2,7 @@
 
 Both are CPU time, of the scaler and of a real Prometheus, in turn on the same series: of as many queues as
 targets, and of ten times as many. Each step has new samples, in which jobs of every queue have ended. Of a
-step, what its decisions take is told besides: policy and guards of each target, without any I/O.
+step, what its decisions take is printed besides: policy and guards of each target, without any I/O.
 `python -m bench.step`
 """
 

@@ -32,7 +32,7 @@ _SHIM_MARGIN: Final = 2.0
 
 _MAX_WAIT: Final = 1.0
 _MAX_AGE: Final = 30.0
-_STARTS_PER_STEP: Final = 16  # between them workers that leave or exit are heard, and the end of the scaler
+_STARTS_PER_STEP: Final = 16  # between them workers that leave or exit are noticed, and the end of the scaler
 _BUSY_SECONDS: Final = 2.0  # to read the busy workers: meanwhile no output is read, or other targets wait
 _ANSWER_SECONDS: Final = 10.0  # so long `scale` takes what `idle` has read, if it was nothing too
 

@@ -24,7 +24,7 @@ _SHOWN: Final = 100  # characters of their prefixes and names
 class Room:
     """Places for `most` queues, of which `reserved` are for those that are `named`.
 
-    What is left out is counted in each search anew. It is remembered by a hash of its name, as thousands of
+    Each search counts what is left out from 0. It is remembered by a hash of its name, as thousands of
     long names would be what the bound is against.
     """
 

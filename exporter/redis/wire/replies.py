@@ -52,7 +52,7 @@ class ReplyReader:
         self.request_done()
 
     def request_done(self) -> None:
-        """All replies to a request were read: what comes next is counted anew."""
+        """All replies to a request were read: what comes next is counted from 0."""
         self._bytes = 0
         self._lines = 0
         self._announced = 0
