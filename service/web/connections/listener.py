@@ -120,6 +120,7 @@ class Listener:
 
     def _opened(self, protocol: BoundedProtocol, accepted: socket.socket, task: asyncio.Task[Any]) -> None:
         self._opening.discard(task)
+        protocol.opening = None  # it holds the protocol
         if task.cancelled() or task.exception():  # no TLS, or not in time; or there was no room
             self._traffic.leave(protocol)
             accepted.close()

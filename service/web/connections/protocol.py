@@ -12,6 +12,7 @@ import asyncio
 import logging
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any, Final
@@ -82,6 +83,8 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
         if self._arrival is not None:
             self._arrival.leave()
+        self.app = self._answer
+        _forget_own_methods(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self._begun = True
@@ -90,6 +93,9 @@ class BoundedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         self._traffic.refuse("invalid")
+        error = sys.exc_info()[1]
+        if error is not None:
+            error.__traceback__ = None  # h11's holds a frame that holds the error
         super().send_400_response(msg)
 
     def resume_writing(self) -> None:
@@ -184,6 +190,13 @@ class BoundedProtocol(H11Protocol):
             message = {**message, "body": whole[last:]}
         await send(message)
         self._tell()
+
+
+def _forget_own_methods(transport: object) -> None:
+    """asyncio's transport holds methods of its own: without a search for cycles it would never go."""
+    own = vars(transport)
+    for name in [name for name, value in own.items() if getattr(value, "__self__", None) is transport]:
+        del own[name]
 
 
 async def _plain(

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,25 +20,9 @@ from lab.tls import Certificates
 from service.web.connections import listener, traffic
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
-from tests.support.asgi import App, Message
+from tests.support.asgi import BIG, App, BigApp
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(60)]  # up to 8 s alone
-
-BIG = b"x" * (8 << 20)
-
-
-class BigApp(App):
-    """/big answers 8 MB."""
-
-    async def __call__(
-        self, scope: Message, receive: Callable[..., object], send: Callable[..., object]
-    ) -> None:
-        if scope["path"] != "/big":
-            await super().__call__(scope, receive, send)  # type: ignore[arg-type]
-            return
-        headers = [(b"content-length", str(len(BIG)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})  # type: ignore[misc]
-        await send({"type": "http.response.body", "body": BIG})  # type: ignore[misc]
 
 
 @contextmanager
