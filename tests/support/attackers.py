@@ -2,7 +2,8 @@
 `python -m tests.support.attackers HOST:PORT KIND COUNT`. What the server closes is opened again at once.
 
 headers: half a request, and a byte of a header each second. bodies: a byte of a body each second. readers:
-ask for the series and read nothing. scrapers: ask for them and are gone. passwords: guess, of many addresses.
+ask for the series and read nothing. scrapers: ask for them and are gone. resetters: ask for health, read the
+answer and reset the connection. passwords: guess, of many addresses.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ _OPENINGS: Final = {
     "readers": b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: identity\r\n\r\n",
     "scrapers": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
 }
+_HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -121,10 +123,18 @@ def _read(connection: socket.socket) -> bool:
         return False
 
 
-def _scrape_and_leave(address: tuple[str, int]) -> None:
+def _scrape_and_leave(address: tuple[str, int], _: str) -> None:
     while True:
         with suppress(OSError):
             reset_after(address, _OPENINGS["scrapers"])
+
+
+def _read_and_reset(address: tuple[str, int], _: str) -> None:
+    while True:
+        with suppress(OSError), socket.create_connection(address, timeout=10) as connection:
+            connection.sendall(_HEALTH)
+            connection.recv(65536)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def _guess(address: tuple[str, int], source: str) -> None:
@@ -140,16 +150,23 @@ def _guess(address: tuple[str, int], source: str) -> None:
         connection.close()
 
 
+_ONE_BY_ONE: Final[Mapping[str, Callable[[tuple[str, int], str], None]]] = {
+    "passwords": _guess,
+    "scrapers": _scrape_and_leave,
+    "resetters": _read_and_reset,
+}
+"""Each on a thread: the server's address and one of its own."""
+
+
 def main() -> None:
     where, kind, count = sys.argv[1:]
     host, _, port = where.rpartition(":")
     address = (host, int(port))
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    if kind in ("passwords", "scrapers"):
+    if kind in _ONE_BY_ONE:
         for number in range(int(count)):
-            arguments = (address, f"127.0.1.{1 + number % 250}") if kind == "passwords" else (address,)
-            target = _guess if kind == "passwords" else _scrape_and_leave
-            threading.Thread(target=target, args=arguments, daemon=True).start()
+            source = f"127.0.1.{1 + number % 250}"
+            threading.Thread(target=_ONE_BY_ONE[kind], args=(address, source), daemon=True).start()
         while os.getppid() != 1:
             time.sleep(1)
     else:

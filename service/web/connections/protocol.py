@@ -83,6 +83,8 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
         if self._arrival is not None:
             self._arrival.leave()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()  # uvicorn lets it run on after a reset, and it holds us
         self.app = self._answer
         _forget_own_methods(self.transport)
 

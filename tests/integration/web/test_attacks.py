@@ -148,6 +148,14 @@ def test_answers_that_nobody_reads_take_bounded_memory(exporter: Program) -> Non
 
 
 @pytest.mark.fault
+def test_clients_that_reset_after_their_answer_take_bounded_memory(exporter: Program) -> None:
+    before = resident(exporter)
+    with attack(exporter.url, "resetters", 4):
+        serves(exporter, 8)
+        assert resident(exporter) - before < 32
+
+
+@pytest.mark.fault
 def test_two_hundred_scrapes_at_once_share_an_answer(exporter: Program) -> None:
     before = resident(exporter)
     connections = [socket.create_connection(address_of(exporter), timeout=10) for _ in range(200)]

@@ -16,6 +16,7 @@ import yaml
 
 from lab.deadline import wait_until
 from lab.tls import Certificates
+from service.web.connections.protocol import BoundedProtocol
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
 from tests.support.asgi import BigApp
@@ -48,6 +49,11 @@ def left_of(server: WebServer, client: Callable[[socket.socket], None]) -> int:
             with socket.create_connection((host, int(port)), timeout=10) as connection:
                 client(connection)
             wait_until(lambda: len(server.traffic) == 0, what="it is gone", every=0.001)
+        wait_until(
+            lambda: not any(isinstance(value, BoundedProtocol) for value in gc.get_objects()),
+            what="nobody holds one",
+            seconds=5,
+        )
         return gc.collect()
     finally:
         gc.enable()
@@ -59,6 +65,11 @@ def reset(connection: socket.socket) -> None:
 
 def read(connection: socket.socket) -> None:
     connection.recv(1 << 16)
+
+
+def read_and_reset(connection: socket.socket) -> None:
+    read(connection)
+    reset(connection)
 
 
 def read_all(connection: socket.socket) -> None:
@@ -77,6 +88,7 @@ def read_all(connection: socket.socket) -> None:
         (BODY + b"{", reset),
         (ASKED + b"\r\n", read),
         (ASKED + b"\r\n", reset),
+        (ASKED + b"\r\n", read_and_reset),  # uvicorn waits for its next request
         (ASKED + b"Connection: close\r\n\r\n", read_all),
         (ASKED.replace(b"/healthz", b"/big") + b"\r\n", read),
         (ASKED.replace(b"/healthz", b"/big") + b"\r\n", reset),
