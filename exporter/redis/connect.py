@@ -19,6 +19,7 @@ from exporter.address import is_socket
 from exporter.config.settings import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from exporter.redis.wire.replies import NotRedisError, ReplyReader, TooLargeReplyError
+from service.addresses import addresses_of
 from service.clock import Deadline
 from service.outcome import UnreadableError
 
@@ -231,7 +232,7 @@ def _reached(host: str, port: int, deadline: Deadline) -> socket.socket:
     """Connected to the first address of the host that answers. Raises the error of the last one."""
     failure = OSError("the host name has no address")
     try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _, address in addresses_of(host, port, deadline):
             reached = socket.socket(family, kind, protocol)
             try:
                 reached.settimeout(max(0.001, deadline.remaining()))

@@ -6,13 +6,10 @@ import io
 import select
 import socket
 import ssl
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotDoneError
-from ipaddress import ip_address
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+from service.addresses import addresses_of
 from service.clock import Deadline
-from service.threads import start_thread
 
 _CHUNK: Final = 1 << 16
 
@@ -21,7 +18,7 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
     """A connection to the first address that accepts one. Raises OSError."""
     problem: OSError | None = None
     try:
-        for family, kind, protocol, _, address in _resolve(host, port, deadline):
+        for family, kind, protocol, _, address in addresses_of(host, port, deadline):
             candidate = socket.socket(family, kind, protocol)
             try:
                 candidate.settimeout(_remaining(deadline))
@@ -35,36 +32,6 @@ def dial(host: str, port: int, deadline: Deadline) -> socket.socket:
         raise problem or OSError("no address")
     finally:
         del problem  # it has this frame, which would keep it
-
-
-_Addresses: TypeAlias = list[tuple[Any, Any, int, str, Any]]
-
-
-def _resolve(host: str, port: int, deadline: Deadline) -> _Addresses:
-    """The addresses of a host. The resolver has no time-out of ours: it runs in a thread that may be left."""
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        pass
-    else:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses: Future[_Addresses] = Future()
-
-    def look_up() -> None:
-        try:
-            addresses.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            addresses.set_exception(error if isinstance(error, OSError) else _invalid_name())
-
-    start_thread(look_up, f"resolve {host}")
-    try:
-        return addresses.result(_remaining(deadline))
-    except NotDoneError:
-        raise TimeoutError from None
-
-
-def _invalid_name() -> socket.gaierror:
-    return socket.gaierror(socket.EAI_NONAME, "it is not a valid host name")
 
 
 class DeadlineStream:

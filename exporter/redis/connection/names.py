@@ -8,7 +8,6 @@ own: a resolver that hangs or fails delays nothing, and costs no connection.
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -16,10 +15,13 @@ from typing import Final
 
 from exporter.redis.connection.endpoints import is_name, same_ip
 from exporter.redis.pool import OpenConnection
-from service.clock import monotonic
+from service.addresses import addresses_of
+from service.clock import Deadline, monotonic
 from service.threads import NoThreadError, start_thread
 
 log = logging.getLogger(__name__)
+
+_RESOLVE_SECONDS: Final = 10.0
 
 
 class NameCheck:
@@ -64,7 +66,7 @@ class NameCheck:
 
 def _resolve(host: str) -> set[str]:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        found = addresses_of(host, 0, Deadline.after(_RESOLVE_SECONDS))
+    except OSError:
         return set()
     return {str(sockaddr[0]) for *_, sockaddr in found}
