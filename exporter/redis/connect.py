@@ -19,8 +19,8 @@ from exporter.address import is_socket
 from exporter.config.settings import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from exporter.redis.wire.replies import NotRedisError, ReplyReader, TooLargeReplyError
-from service.addresses import addresses_of
 from service.clock import Deadline
+from service.net.addresses import addresses_of
 from service.outcome import UnreadableError
 
 CLIENT_NAME: Final = "oxherd"

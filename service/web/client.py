@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from service.clock import Deadline
-from service.web.stream import DeadlineStream, dial
+from service.net.stream import DeadlineStream, dial
 
 ErrorKind: TypeAlias = Literal[
     "dns", "refused", "unreachable", "timeout", "certificate", "tls", "closed", "protocol", "too_large"

@@ -15,8 +15,8 @@ from typing import Final
 
 from exporter.redis.connection.endpoints import is_name, same_ip
 from exporter.redis.pool import OpenConnection
-from service.addresses import addresses_of
 from service.clock import Deadline, monotonic
+from service.net.addresses import addresses_of
 from service.threads import NoThreadError, start_thread
 
 log = logging.getLogger(__name__)

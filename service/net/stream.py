@@ -8,8 +8,8 @@ import socket
 import ssl
 from typing import Any, Final
 
-from service.addresses import addresses_of
 from service.clock import Deadline
+from service.net.addresses import addresses_of
 
 _CHUNK: Final = 1 << 16
 

@@ -13,9 +13,9 @@ import pytest
 
 from exporter.redis.connect import ConnectionOptions, open_connection
 from lab.deadline import wait_until
-from service import addresses
-from service.addresses import addresses_of
 from service.clock import Deadline
+from service.net import addresses
+from service.net.addresses import addresses_of
 from service.outcome import UnreadableError
 from service.threads import NoThreadError
 
