@@ -28,7 +28,6 @@ from scaler.state.store import Update
 from scaler.step_result import TOTAL_LIMIT, StepResult, newest_sample
 from scaler.targets.base import Target
 from scaler.targets.closing import ClosingTargets
-from scaler.targets.machine import this_machine, worker_limit
 from scaler.transitions import known_conditions
 from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
@@ -67,7 +66,6 @@ class Scaler:
         self._dry_run = settings.dry_run
         self._kind = backend_kind(settings)
         self._backend = make_backend(settings)
-        self._limit = worker_limit(this_machine()) if self._kind == "processes" else None
         self._state = LiveState(
             self._backend.store, store_may_be_unreachable=self._backend.store_may_be_unreachable
         )
@@ -255,7 +253,8 @@ class Scaler:
     @property
     def most_workers(self) -> int | None:
         """How many workers this machine can run, if they are its processes."""
-        return self._limit.workers if self._limit else None
+        limit = self._backend.worker_limit
+        return limit.workers if limit else None
 
     @property
     def _interval(self) -> float:

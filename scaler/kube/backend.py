@@ -35,6 +35,7 @@ class KubernetesBackend:
 
     store_may_be_unreachable: Final = True
     workers_end_with_scaler: Final = False
+    worker_limit: Final = None
 
     def __init__(self, settings: ScalerSettings) -> None:
         """Raises NoClusterError and StoreError."""
