@@ -18,8 +18,8 @@ from scaler.step_result import TargetStep
 from scaler.targets.base import Target
 from scaler.targets.machine import WorkerLimit, WorkerRoom, limit_of_workers
 from scaler.targets.process import ProcessTarget
+from service.api.keys import ApiKeys
 from service.threads import Supervised
-from service.web.status_client import key_from_settings
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class LocalBackend:
         """Raises StoreError."""
         self.store: Final[Store | None] = FileStore(settings.state_file) if settings.state_file else None
         self._exporter_url = settings.exporter_url
-        self._key = key_from_settings(settings.api)
+        self._key = ApiKeys(settings.api).own
         self._warned = False
         self.worker_limit: Final = limit_of_workers(settings)
         self._room = WorkerRoom(self.worker_limit)

@@ -100,12 +100,14 @@ class Scaler:
         self._server.start()
         self._backend.start(self._take_over)
         self._task.start()
+        for task in self._auth.tasks:
+            task.start()
         if self._garbage is not None:
             self._garbage.begin()
 
     def stop(self) -> bool:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
-        ended = self._task.stop(_LATE_SECONDS)
+        ended = all([self._task.stop(_LATE_SECONDS), *(task.stop() for task in self._auth.tasks)])
         if self.leading:
             managed = self._managed(self._reloader.current)
             self._state.save(lambda: self._controller.learned(managed), at_once=True)
@@ -308,7 +310,9 @@ class Scaler:
             return ["the controller's thread is not running"]
         held = [f"nothing is scaled: {self._state.why_held}"] if self._state.why_held else []
         held += [
-            f"background thread {task.name} is not running" for task in self._backend.tasks if not task.alive
+            f"background thread {task.name} is not running"
+            for task in (*self._backend.tasks, *self._auth.tasks)
+            if not task.alive
         ]
         return held if self._controller.last else ["the first step is not done yet", *held]
 
