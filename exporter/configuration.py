@@ -10,7 +10,7 @@ from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment
 from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
 from service.api.settings import key_files
-from service.config.exposure import Exposure, named_secret_files
+from service.config.exposure import Exposure, key_name, named_secret_files, sent_elsewhere
 from service.config.files import check_readable
 from service.config.load import ConfigError, Loaded, secret_names, secrets_of
 from service.config.sources import (
@@ -102,7 +102,12 @@ def exporter_exposures(loaded: Loaded[ExporterSettings], environ: Mapping[str, s
     for index, probe in enumerate(loaded.model.probes):
         for header, file in probe.header_files.items():
             files[f"probes[{index}].header_files.{header}"] = file
-    return exposures(loaded, files)
+    api = loaded.model.api
+    urls = [(loaded.name("api.scaler_url"), api.scaler_url, key_name(loaded))]
+    for index, probe in enumerate(loaded.model.probes):
+        header = next(iter(probe.header_files), None)
+        urls.append((f"probes[{index}].url", probe.url, header and f"header_files.{header}"))
+    return [*exposures(loaded, files), *sent_elsewhere(urls)]
 
 
 def all_secrets(settings: ExporterSettings) -> set[str]:

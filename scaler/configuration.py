@@ -11,10 +11,11 @@ from scaler.config.conflicts import conflicting_settings
 from scaler.config.environment import SCALER_VARIABLES, scaler_environment
 from scaler.config.inherited import absent_variables
 from scaler.config.policy_keys import ignored_settings
+from scaler.config.prometheus import PrometheusSettings
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
 from service.api.settings import key_files
-from service.config.exposure import Exposure, named_secret_files
+from service.config.exposure import Exposure, key_name, named_secret_files, sent_elsewhere
 from service.config.load import ConfigError, Loaded, secret_names
 from service.config.reload import ContentWatch
 from service.config.sources import (
@@ -138,7 +139,23 @@ def scaler_exposures(loaded: Loaded[ScalerSettings], environ: Mapping[str, str])
         "kubernetes.kubeconfig": loaded.model.kubernetes.kubeconfig,
         **{f"prometheus.header_files.{header}": file for header, file in prometheus.header_files.items()},
     }
-    return exposures(loaded, files)
+    kubernetes, key = loaded.model.kubernetes, key_name(loaded)
+    urls = [
+        (loaded.name("exporter_url"), loaded.model.exporter_url, key),
+        ("kubernetes.exporter_url", kubernetes.exporter_url, key),
+        *((loaded.name("prometheus.urls"), url, _secret_of(prometheus)) for url in prometheus.urls),
+    ]
+    return [*exposures(loaded, files), *sent_elsewhere(urls)]
+
+
+def _secret_of(prometheus: PrometheusSettings) -> str | None:
+    """The setting of a secret that each Prometheus gets; a header such as a tenant's name is none."""
+    secret = {
+        "password": prometheus.password or prometheus.password_file,
+        "bearer_token": prometheus.bearer_token or prometheus.bearer_token_file,
+        "header_files": prometheus.header_files,
+    }
+    return next((f"prometheus.{name}" for name, given in secret.items() if given), None)
 
 
 def settings_conflicts(settings: ScalerSettings, environ: Mapping[str, str]) -> list[str]:
