@@ -103,10 +103,12 @@ def exporter_exposures(loaded: Loaded[ExporterSettings], environ: Mapping[str, s
         for header, file in probe.header_files.items():
             files[f"probes[{index}].header_files.{header}"] = file
     api = loaded.model.api
-    urls = [(loaded.name("api.scaler_url"), api.scaler_url, key_name(loaded))]
+    urls: list[tuple[str, str | None, str | None]] = [
+        (loaded.name("api.scaler_url"), api.scaler_url, key_name(loaded))
+    ]
     for index, probe in enumerate(loaded.model.probes):
-        header = next(iter(probe.header_files), None)
-        urls.append((f"probes[{index}].url", probe.url, header and f"header_files.{header}"))
+        secret = next((f"header_files.{name}" for name in probe.header_files), None)
+        urls.append((f"probes[{index}].url", probe.url, secret))
     return [*exposures(loaded, files), *sent_elsewhere(urls)]
 
 
