@@ -9,13 +9,21 @@ from exporter.address import parse_url
 from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
 from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
-from service.config.exposure import Exposure, named_secret_files
-from service.config.files import check_readable, read_secret
-from service.config.load import ConfigError, Given, Loaded, secret_names, secrets_of
-from service.config.sources import check_files, from_command_line, read_sources
+from service.api.settings import key_files
+from service.config.exposure import Exposure, key_name, named_secret_files, sent_elsewhere
+from service.config.files import check_readable
+from service.config.load import ConfigError, Loaded, secret_names, secrets_of
+from service.config.sources import (
+    API_KEY_SETTINGS,
+    check_files,
+    from_command_line,
+    read_sources,
+    secrets_in_files,
+)
 from service.outcome import UnreadableError
 from service.web.web_config import check_web_config, exposures
 
+_IN_FILES: Final = ("redis.url", "redis.password", "redis.sentinel_password", *API_KEY_SETTINGS)
 _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
 
@@ -40,36 +48,13 @@ def read_exporter_settings(
     if shard is not None:
         given["shard"] = from_command_line("--shard", shard)
     loaded = load_exporter_settings(sources.text, given, file=sources.file, notify=notify)
-    from_files = _secrets_of_files(loaded)
+    from_files = secrets_in_files(loaded, _IN_FILES, notify)
     if from_files:
         loaded = load_exporter_settings(sources.text, given | from_files, file=sources.file, notify=notify)
     _check_tls_files(loaded)
     _check_probe_files(loaded)
     check_web_config(loaded, loaded.model.web_config_file)
     return loaded
-
-
-def _secrets_of_files(loaded: Loaded[ExporterSettings]) -> dict[str, Given]:
-    """The secrets that only the settings file gives as a file; those of NAME_FILE variables are read already.
-
-    Raises ConfigError if a file cannot be read, or if the secret itself is set as well.
-    """
-    redis = loaded.model.redis
-    files = {
-        "redis.url": redis.url_file,
-        "redis.password": redis.password_file,
-        "redis.sentinel_password": redis.sentinel_password_file,
-    }
-    read: dict[str, Given] = {}
-    for path, file in files.items():
-        setting = f"{path}_file"
-        if not file or setting in loaded.given:
-            continue
-        if loaded.is_set(path):
-            raise loaded.error(setting, f"{loaded.name(path)} is set too: keep one of them", file)
-        source = loaded.source(setting)
-        read[path] = Given(setting, read_secret(file, setting, source), source)
-    return read
 
 
 def _check_probe_files(loaded: Loaded[ExporterSettings]) -> None:
@@ -111,12 +96,20 @@ def exporter_exposures(loaded: Loaded[ExporterSettings], environ: Mapping[str, s
         "redis.url_file": redis.url_file,
         "redis.password_file": redis.password_file,
         "redis.sentinel_password_file": redis.sentinel_password_file,
+        **key_files(loaded.model.api),
         loaded.name("redis.tls.key_file"): redis.tls.key_file,
     }
     for index, probe in enumerate(loaded.model.probes):
         for header, file in probe.header_files.items():
             files[f"probes[{index}].header_files.{header}"] = file
-    return exposures(loaded, files)
+    api = loaded.model.api
+    urls: list[tuple[str, str | None, str | None]] = [
+        (loaded.name("api.scaler_url"), api.scaler_url, key_name(loaded))
+    ]
+    for index, probe in enumerate(loaded.model.probes):
+        secret = next((f"header_files.{name}" for name in probe.header_files), None)
+        urls.append((f"probes[{index}].url", probe.url, secret))
+    return [*exposures(loaded, files), *sent_elsewhere(urls)]
 
 
 def all_secrets(settings: ExporterSettings) -> set[str]:

@@ -116,6 +116,7 @@ class Exporter:
             ),
             *(probers.tasks if probers else ()),
             *self._peer_poller.tasks,
+            *self._auth.tasks,
             *(
                 [Supervised("schedulers", switch.gated(schedulers.step), max_age=schedulers.longest_pause)]
                 if schedulers

@@ -16,10 +16,10 @@ from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep
 from scaler.targets.base import Target
-from scaler.targets.machine import WorkerRoom, this_machine, worker_limit
+from scaler.targets.machine import WorkerLimit, WorkerRoom, limit_of_workers
 from scaler.targets.process import ProcessTarget
+from service.api.keys import ApiKeys
 from service.threads import Supervised
-from service.web.status_client import key_from_settings
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,10 @@ class Backend(Protocol):
     @property
     def workers_end_with_scaler(self) -> bool:
         """Whether a restart of the scaler ends the workers, so that they have to be started again."""
+
+    @property
+    def worker_limit(self) -> WorkerLimit | None:
+        """How many workers can run there at most; None: it is not known."""
 
     @property
     def store(self) -> Store | None:
@@ -80,9 +84,10 @@ class LocalBackend:
         """Raises StoreError."""
         self.store: Final[Store | None] = FileStore(settings.state_file) if settings.state_file else None
         self._exporter_url = settings.exporter_url
-        self._key = key_from_settings(settings.api)
+        self._key = ApiKeys(settings.api).own
         self._warned = False
-        self._room = WorkerRoom(worker_limit(this_machine()))
+        self.worker_limit: Final = limit_of_workers(settings)
+        self._room = WorkerRoom(self.worker_limit)
 
     def target(self, settings: TargetSettings) -> Target:
         """The target of its worker processes."""

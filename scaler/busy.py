@@ -28,18 +28,25 @@ BusyLookup: TypeAlias = Callable[[Deadline], WorkerJobs]
 class ExporterBusy:
     """Asks an exporter for the workers of some queues, which are names or patterns: a `BusyLookup`."""
 
-    def __init__(self, exporter_url: str, prefix: str, queues: Sequence[str], key: str | None = None) -> None:
+    def __init__(
+        self,
+        exporter_url: str,
+        prefix: str,
+        queues: Sequence[str],
+        key: Callable[[], str | None] = lambda: None,
+    ) -> None:
         query = urlencode([("prefix", prefix), *(("queue", queue) for queue in queues)])
         self._url = f"{exporter_url.rstrip('/')}/busy.json?{query}"
-        self._headers = {"accept": "application/json", **({"x-api-key": key} if key else {})}
+        self._key = key
 
     def __call__(self, deadline: Deadline) -> WorkerJobs:
         if deadline.passed():
             raise UnreadableError(
                 "timeout", "the exporter was not asked for the busy workers: no time was left"
             )
+        headers = {"accept": "application/json", **({"x-api-key": key} if (key := self._key()) else {})}
         try:
-            response = fetch(self._url, deadline=deadline, headers=self._headers, limit=_LIMIT)
+            response = fetch(self._url, deadline=deadline, headers=headers, limit=_LIMIT)
             if response.status != 200:
                 raise ValueError(f"it answered {response.status}")  # noqa: TRY301
             return busy_jobs_of(read_json(response.body))

@@ -454,10 +454,10 @@ def _check_machine(loaded: Loaded[ScalerSettings]) -> None:
     from scaler.targets.descriptors import possible_shortage, shortage
     from scaler.targets.machine import least_above, limit_of_workers, most_above, this_machine
 
-    settings, descriptors = loaded.model, this_machine().descriptors
+    settings = loaded.model
     if settings.dry_run:
         return
-    limit = limit_of_workers(settings)
+    limit, descriptors = limit_of_workers(settings), this_machine(settings.web).descriptors
     problems = [
         shortage(settings, descriptors) if descriptors is not None else None,
         least_above(settings, limit) if limit else None,

@@ -11,12 +11,20 @@ from scaler.config.conflicts import conflicting_settings
 from scaler.config.environment import SCALER_VARIABLES, scaler_environment
 from scaler.config.inherited import absent_variables
 from scaler.config.policy_keys import ignored_settings
+from scaler.config.prometheus import PrometheusSettings
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
-from service.config.exposure import Exposure, named_secret_files
+from service.api.settings import key_files
+from service.config.exposure import Exposure, key_name, named_secret_files, sent_elsewhere
 from service.config.load import ConfigError, Loaded, secret_names
 from service.config.reload import ContentWatch
-from service.config.sources import check_files, from_command_line, read_sources
+from service.config.sources import (
+    API_KEY_SETTINGS,
+    check_files,
+    from_command_line,
+    read_sources,
+    secrets_in_files,
+)
 from service.web.web_config import check_web_config, exposures
 
 log = logging.getLogger(__name__)
@@ -57,6 +65,8 @@ def read_scaler_settings(
     if dry_run:
         given["dry_run"] = from_command_line("--dry-run", value=True)
     loaded = load_scaler_settings(sources.text, given, file=sources.file, notify=notify)
+    if from_files := secrets_in_files(loaded, API_KEY_SETTINGS, notify):
+        loaded = load_scaler_settings(sources.text, given | from_files, file=sources.file, notify=notify)
     prometheus = loaded.model.prometheus
     check_files(
         loaded,
@@ -125,10 +135,27 @@ def scaler_exposures(loaded: Loaded[ScalerSettings], environ: Mapping[str, str])
         "prometheus.password_file": prometheus.password_file,
         "prometheus.bearer_token_file": prometheus.bearer_token_file,
         "prometheus.tls.key_file": prometheus.tls.key_file,
+        **key_files(loaded.model.api),
         "kubernetes.kubeconfig": loaded.model.kubernetes.kubeconfig,
         **{f"prometheus.header_files.{header}": file for header, file in prometheus.header_files.items()},
     }
-    return exposures(loaded, files)
+    kubernetes, key = loaded.model.kubernetes, key_name(loaded)
+    urls = [
+        (loaded.name("exporter_url"), loaded.model.exporter_url, key),
+        ("kubernetes.exporter_url", kubernetes.exporter_url, key),
+        *((loaded.name("prometheus.urls"), url, _secret_of(prometheus)) for url in prometheus.urls),
+    ]
+    return [*exposures(loaded, files), *sent_elsewhere(urls)]
+
+
+def _secret_of(prometheus: PrometheusSettings) -> str | None:
+    """The setting of a secret that each Prometheus gets; a header such as a tenant's name is none."""
+    secret = {
+        "password": prometheus.password or prometheus.password_file,
+        "bearer_token": prometheus.bearer_token or prometheus.bearer_token_file,
+        "header_files": prometheus.header_files,
+    }
+    return next((f"prometheus.{name}" for name, given in secret.items() if given), None)
 
 
 def settings_conflicts(settings: ScalerSettings, environ: Mapping[str, str]) -> list[str]:
@@ -136,12 +163,16 @@ def settings_conflicts(settings: ScalerSettings, environ: Mapping[str, str]) -> 
     return [*conflicting_settings(settings), *absent_variables(settings, environ)]
 
 
+def _compared(settings: ScalerSettings, name: str) -> object:
+    return settings.api.without_rotating_keys() if name == "api" else getattr(settings, name)
+
+
 def differences(old: ScalerSettings, new: ScalerSettings) -> list[str]:
     """The names of the settings that differ, `targets.NAME` for a target. No values: some are secret."""
     changed = [
         name
         for name in ScalerSettings.model_fields
-        if name != "targets" and getattr(old, name) != getattr(new, name)
+        if name != "targets" and _compared(old, name) != _compared(new, name)
     ]
     before = {target.name: target for target in old.targets}
     after = {target.name: target for target in new.targets}

@@ -28,7 +28,6 @@ from scaler.state.store import Update
 from scaler.step_result import TOTAL_LIMIT, StepResult, newest_sample
 from scaler.targets.base import Target
 from scaler.targets.closing import ClosingTargets
-from scaler.targets.machine import this_machine, worker_limit
 from scaler.transitions import known_conditions
 from scaler.views import ScalerView, scaler_view
 from service.api.auth import ApiKeyAuth
@@ -67,7 +66,6 @@ class Scaler:
         self._dry_run = settings.dry_run
         self._kind = backend_kind(settings)
         self._backend = make_backend(settings)
-        self._limit = worker_limit(this_machine()) if self._kind == "processes" else None
         self._state = LiveState(
             self._backend.store, store_may_be_unreachable=self._backend.store_may_be_unreachable
         )
@@ -102,12 +100,14 @@ class Scaler:
         self._server.start()
         self._backend.start(self._take_over)
         self._task.start()
+        for task in self._auth.tasks:
+            task.start()
         if self._garbage is not None:
             self._garbage.begin()
 
     def stop(self) -> bool:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
-        ended = self._task.stop(_LATE_SECONDS)
+        ended = all([self._task.stop(_LATE_SECONDS), *(task.stop() for task in self._auth.tasks)])
         if self.leading:
             managed = self._managed(self._reloader.current)
             self._state.save(lambda: self._controller.learned(managed), at_once=True)
@@ -255,7 +255,8 @@ class Scaler:
     @property
     def most_workers(self) -> int | None:
         """How many workers this machine can run, if they are its processes."""
-        return self._limit.workers if self._limit else None
+        limit = self._backend.worker_limit
+        return limit.workers if limit else None
 
     @property
     def _interval(self) -> float:
@@ -309,7 +310,9 @@ class Scaler:
             return ["the controller's thread is not running"]
         held = [f"nothing is scaled: {self._state.why_held}"] if self._state.why_held else []
         held += [
-            f"background thread {task.name} is not running" for task in self._backend.tasks if not task.alive
+            f"background thread {task.name} is not running"
+            for task in (*self._backend.tasks, *self._auth.tasks)
+            if not task.alive
         ]
         return held if self._controller.last else ["the first step is not done yet", *held]
 

@@ -34,9 +34,13 @@ class Formatter(logging.Formatter):
     def __init__(self, form: LogFormat, secrets: Iterable[str] = ()) -> None:
         super().__init__()
         self._form = form
-        self._secrets = sorted(
-            (secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True
-        )
+        self._secrets: list[str] = []
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Further ones; the longest come first, as one may contain another."""
+        more = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        self._secrets = sorted({*self._secrets, *more}, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {name: self._clean(value) for name, value in self._facts(record).items()}
@@ -90,6 +94,13 @@ def configure_by(settings: LogSettings, secrets: Iterable[str]) -> None:
         raise LogFileError(why[:1].lower() + why[1:]) from None
     handler.setFormatter(Formatter(settings.format, hidden))
     logging.getLogger().addHandler(handler)
+
+
+def hide_too(secret: str) -> None:
+    """A secret that was read while the process runs."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, Formatter):
+            handler.formatter.hide([secret])
 
 
 def configure(

@@ -10,10 +10,19 @@ from pydantic.fields import FieldInfo
 from exporter.condition_table import CONDITION_TABLE
 from exporter.config.shard import QueueShard, check_shard, parse_shard
 from service.api.settings import ApiSettings
-from service.config.model import LogSettings, Model
+from service.config.model import (
+    MOST_JOBS_AT_ONCE,
+    MOST_JOBS_COUNTED,
+    MOST_TIMES,
+    YEAR_SECONDS,
+    LogSettings,
+    Model,
+)
 from service.web.settings import WebSettings
 
 DAY_SECONDS: Final = 86_400
+_MOST_BYTES: Final = 1 << 50
+_MOST_DATABASES: Final = 1_000_000
 
 IntervalMinutes: TypeAlias = Annotated[float, Field(ge=0.02, le=1440)]
 """Between two assessments, in the settings and in an order: from about a second to a day."""
@@ -69,7 +78,10 @@ class RedisSettings(Model):
         None, description="file with the password for the nodes, read again when it changes"
     )
     database: int = Field(
-        0, ge=0, description="database number, standalone and Sentinel only; one in the URL counts first"
+        0,
+        ge=0,
+        le=_MOST_DATABASES,
+        description="database number, standalone and Sentinel only; one in the URL counts first",
     )
     tls: TlsSettings = TlsSettings()
     address_map: dict[str, str] = Field(
@@ -113,11 +125,12 @@ class QueueSettings(Model):
     capacity_per_worker: float | None = Field(
         None,
         gt=0,
+        le=MOST_JOBS_AT_ONCE,
         description="jobs that count as the full load of one worker of these queues; if absent "
         "bullmq.capacity_per_worker where that is set, else worker_concurrency, or 10",
     )
     worker_concurrency: int | None = Field(
-        None, ge=1, description="jobs that one worker processes at the same time"
+        None, ge=1, le=MOST_JOBS_AT_ONCE, description="jobs that one worker processes at the same time"
     )
 
 
@@ -195,7 +208,7 @@ class BullMQSettings(Model):
         description="file for the read positions of the streams: counters then continue after a restart; "
         "absent: they begin at 0",
     )
-    event_buckets: tuple[float, ...] = Field(
+    event_buckets: tuple[Annotated[float, Field(gt=0, le=YEAR_SECONDS)], ...] = Field(
         (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0),
         min_length=1,
         max_length=50,
@@ -208,7 +221,7 @@ class BullMQSettings(Model):
         "always has classic ones",
     )
     capacity_per_worker: float = Field(
-        10.0, gt=0, description="jobs that count as the full load of one worker"
+        10.0, gt=0, le=MOST_JOBS_AT_ONCE, description="jobs that count as the full load of one worker"
     )
     schedulers: SchedulerSettings = SchedulerSettings()
     settings: tuple[QueueSettings, ...] = Field((), description="settings for some of the queues")
@@ -222,50 +235,74 @@ class WorkThresholds(Model):
     """Thresholds of the conditions of work, each for one queue."""
 
     no_worker_seconds: float = Field(
-        60.0, gt=0, description="seconds for which jobs could be taken while no worker is known"
+        60.0,
+        gt=0,
+        le=YEAR_SECONDS,
+        description="seconds for which jobs could be taken while no worker is known",
     )
     no_start_seconds: float = Field(
-        600.0, gt=0, description="seconds for which jobs could be taken, and none is active or was started"
+        600.0,
+        gt=0,
+        le=YEAR_SECONDS,
+        description="seconds for which jobs could be taken, and none is active or was started",
     )
     wait_seconds: float | None = Field(
-        None, gt=0, description="seconds that the oldest job may wait; absent: any time"
+        None, gt=0, le=YEAR_SECONDS, description="seconds that the oldest job may wait; absent: any time"
     )
     delayed_overdue_seconds: float = Field(
-        60.0, gt=0, description="seconds for which a delayed job may be due while others are started"
+        60.0,
+        gt=0,
+        le=YEAR_SECONDS,
+        description="seconds for which a delayed job may be due while others are started",
     )
     no_lock_seconds: float = Field(
         60.0,
         gt=0,
+        le=YEAR_SECONDS,
         description="seconds for which an active job may have no lock: the workers' lockDuration and "
         "stalledInterval together",
     )
     active_ratio: float = Field(
-        10.0, ge=1, description="time for which a job is active / the time that 99 % of the queue's jobs need"
+        10.0,
+        ge=1,
+        le=MOST_TIMES,
+        description="time for which a job is active / the time that 99 % of the queue's jobs need",
     )
     active_seconds: float = Field(
-        300.0, gt=0, description="seconds for which any job may be active, whatever the others need"
+        300.0,
+        gt=0,
+        le=YEAR_SECONDS,
+        description="seconds for which any job may be active, whatever the others need",
     )
-    stalled_jobs: int = Field(1, ge=0, description="jobs of a queue that stalled in the last hour")
+    stalled_jobs: int = Field(
+        1, ge=0, le=MOST_JOBS_COUNTED, description="jobs of a queue that stalled in the last hour"
+    )
     failed_ratio: float = Field(
         0.25, gt=0, le=1, description="failed / ended jobs of the last hour; also of all queues together"
     )
     failed_ratio_jobs: int = Field(
-        20, ge=1, description="ended jobs of the last hour, below which failed_ratio does not count"
+        20,
+        ge=1,
+        le=MOST_JOBS_COUNTED,
+        description="ended jobs of the last hour, below which failed_ratio does not count",
     )
     paused_seconds: float = Field(
-        86_400.0, gt=0, description="seconds for which a queue with jobs may be paused"
+        86_400.0, gt=0, le=YEAR_SECONDS, description="seconds for which a queue with jobs may be paused"
     )
     waiting_children_seconds: float = Field(
-        86_400.0, gt=0, description="seconds for which a job may wait for its children"
+        86_400.0, gt=0, le=YEAR_SECONDS, description="seconds for which a job may wait for its children"
     )
     without_workers_seconds: float = Field(
-        600.0, gt=0, description="seconds for which a queue without jobs may have no worker"
+        600.0, gt=0, le=YEAR_SECONDS, description="seconds for which a queue without jobs may have no worker"
     )
     scheduler_late_seconds: float = Field(
-        60.0, gt=0, description="seconds after its next run at which a job scheduler is late"
+        60.0, gt=0, le=YEAR_SECONDS, description="seconds after its next run at which a job scheduler is late"
     )
     scheduler_missing_seconds: float = Field(
-        30.0, ge=0, description="seconds for which the job of a scheduler's next run has been missing"
+        30.0,
+        ge=0,
+        le=YEAR_SECONDS,
+        description="seconds for which the job of a scheduler's next run has been missing",
     )
 
 
@@ -327,26 +364,37 @@ class Thresholds(WorkThresholds):
         "disconnected clients count after they were last seen",
     )
     redis_unsaved_seconds: float = Field(
-        7200.0, gt=0, description="seconds since the last save of a shard without an append-only file"
+        7200.0,
+        gt=0,
+        le=YEAR_SECONDS,
+        description="seconds since the last save of a shard without an append-only file",
     )
     replication_lag_bytes: int = Field(
         64 << 20,
         gt=0,
+        le=_MOST_BYTES,
         description="bytes that a linked replica lacks; the default is the soft limit of Redis for a replica",
     )
     clock_offset_seconds: float = Field(
-        5.0, gt=0, description="seconds between the clocks of a Redis node and of the exporter"
+        5.0,
+        gt=0,
+        le=YEAR_SECONDS,
+        description="seconds between the clocks of a Redis node and of the exporter",
     )
-    failed_jobs: int = Field(50, ge=0, description="jobs of all queues that failed in the last hour")
+    failed_jobs: int = Field(
+        50, ge=0, le=MOST_JOBS_COUNTED, description="jobs of all queues that failed in the last hour"
+    )
     host_memory_available_ratio: float = Field(
         0.1, ge=0, le=1, description="available / total memory, below which the host is low on memory"
     )
-    host_load_per_core: float = Field(2.0, gt=0, description="1-minute load per core of the machine")
+    host_load_per_core: float = Field(
+        2.0, gt=0, le=MOST_TIMES, description="1-minute load per core of the machine"
+    )
     process_memory_ratio: float = Field(
         0.9, gt=0, le=1, description="resident memory of the exporter / its memory limit"
     )
     process_memory_bytes: int = Field(
-        1 << 30, gt=0, description="memory limit in bytes, if the system sets none"
+        1 << 30, gt=0, le=_MOST_BYTES, description="memory limit in bytes, if the system sets none"
     )
 
 

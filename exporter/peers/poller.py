@@ -9,11 +9,12 @@ from typing import Any, Final
 from exporter.config.settings import ExporterApiSettings
 from exporter.peers.model import Peers, PeerStatus
 from exporter.peers.scaler_report import scaler_report
+from service.api.keys import ApiKeys
 from service.clock import Deadline, now
 from service.json_text import read_json
 from service.threads import Supervised
 from service.web.client import HttpClientError, fetch
-from service.web.status_client import StatusError, fetch_status, key_from_settings
+from service.web.status_client import StatusError, fetch_status
 
 _INTERVAL_SECONDS: Final = 10.0
 _TIMEOUT_SECONDS: Final = 3.0
@@ -27,7 +28,7 @@ class PeerPoller:
     """Polls both peers every ten seconds."""
 
     def __init__(self, settings: ExporterApiSettings) -> None:
-        self._key = key_from_settings(settings)
+        self._key = ApiKeys(settings).own
         self._scaler_url, self._prometheus_url = settings.scaler_url, settings.prometheus_url
         self._peers = Peers(
             PeerStatus(None, None, "not polled yet") if self._scaler_url else None,
@@ -56,7 +57,7 @@ class PeerPoller:
                 "oxherd scaler",
                 seconds=_TIMEOUT_SECONDS,
                 headers={},
-                key=self._key,
+                key=self._key(),
                 most=_MAX_PARSED,
             )
         except StatusError as error:

@@ -75,13 +75,23 @@ class Connection:
         """Write the request and read all its replies. Raises UnreadableError.
 
         The deadline is for the whole exchange: a server that sends one byte at a time does not extend it; and
-        `ReplyReader` has the bounds of its size.
+        `ReplyReader` has the bounds of its size, alone and together with those of all other connections.
         """
         replies: list[Reply] = []
         try:
+            self._exchange(request, deadline, replies)
+        except BaseException:
+            replies.clear()  # before others get its room
+            self._reader.give_up()
+            raise
+        self._reader.request_done()
+        return replies
+
+    def _exchange(self, request: Request, deadline: Deadline, replies: list[Reply]) -> None:
+        try:
             self._write(request.packed, deadline)
             while len(replies) < request.replies:
-                replies += self._reader.feed(self._received(deadline))
+                replies += self._reader.feed(self._received(deadline), deadline)
         except TimeoutError:
             progress = f"{len(replies)} of {request.replies} replies" if replies else "no answer"
             raise UnreadableError("timeout", f"{progress} in time") from None
@@ -99,8 +109,6 @@ class Connection:
             raise ClosedError(f"connection lost: {error.strerror or type(error).__name__}") from None
         if len(replies) > request.replies:
             raise UnreadableError("protocol", "more replies than commands")
-        self._reader.request_done()
-        return replies
 
     def send(self, packed: bytes, deadline: Deadline) -> None:
         """Write commands whose replies `receive` will return. Raises UnreadableError."""

@@ -45,7 +45,7 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
         docs_url=None,  # both pages load assets from another origin
         redoc_url=None,
     )
-    sessions = Sessions()
+    sessions = Sessions(lambda: auth.changes)
     turns = RequestTurns(_THREADS)
 
     async def status(request: Request) -> JSONResponse:

@@ -9,6 +9,7 @@ from pydantic import Field, create_model
 
 from scaler.config.settings import MOST_WORKERS, POLICY_KEYS, PolicySettings
 from service.api.envelope import Camel, CommandBody
+from service.config.model import YEAR_SECONDS
 
 
 class Override(Camel):
@@ -208,7 +209,10 @@ class _Update(CommandBody):
     action: Literal["update_scaling_config"]
     queue_name: QueueName
     cooldown_period: float | None = Field(
-        None, ge=0, description="cooldownSeconds in minutes; only one of both may be set"
+        None,
+        ge=0,
+        le=YEAR_SECONDS / 60,
+        description="cooldownSeconds in minutes; only one of both may be set",
     )
 
 

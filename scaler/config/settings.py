@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings
-from service.config.model import LogSettings, Model
+from service.config.model import (
+    MOST_JOBS_AT_ONCE,
+    MOST_JOBS_COUNTED,
+    MOST_TIMES,
+    YEAR_SECONDS,
+    LogSettings,
+    Model,
+)
 from service.web.settings import WebSettings
 
 MOST_WORKERS: Final = 100_000
@@ -19,8 +26,9 @@ tested with has 150,000 pods."""
 
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 
-MOST_JOBS_AT_ONCE: Final = 100_000
-"""Jobs that one worker runs at once at most."""
+_MOST_TOTAL: Final = 10_000_000  # workers of all targets together
+_MOST_STEPS: Final = 1_000_000
+_PRIORITY: Final = 1_000_000
 
 
 class PolicySettings(Model):
@@ -49,7 +57,7 @@ class PolicySettings(Model):
     )
     # wait_target
     wait_slo_seconds: float = Field(
-        30.0, gt=0, description="wait_target: the SLO, longest time that a job should wait"
+        30.0, gt=0, le=YEAR_SECONDS, description="wait_target: the SLO, longest time that a job should wait"
     )
     start_cost_seconds: float = Field(
         90.0,
@@ -59,22 +67,36 @@ class PolicySettings(Model):
         "so long a worker that the load needed is kept; less is cheaper and starts more workers",
     )
     # threshold
-    target_waiting_jobs: float = Field(5.0, gt=0, description="threshold: acceptable number of waiting jobs")
+    target_waiting_jobs: float = Field(
+        5.0, gt=0, le=MOST_JOBS_COUNTED, description="threshold: acceptable number of waiting jobs"
+    )
     scale_up_threshold: float = Field(
-        2.0, gt=0, description="threshold: scale out when more than so many times the target wait"
+        2.0,
+        gt=0,
+        le=MOST_TIMES,
+        description="threshold: scale out when more than so many times the target wait",
     )
     scale_down_threshold: float = Field(
-        0.3, ge=0, description="threshold: scale in when fewer than this part of the target wait"
+        0.3,
+        ge=0,
+        le=MOST_TIMES,
+        description="threshold: scale in when fewer than this part of the target wait",
     )
     capacity_per_worker: float | None = Field(
-        None, gt=0, description="jobs that fully load one worker; worker_concurrency, or 10, if absent"
+        None,
+        gt=0,
+        le=MOST_JOBS_AT_ONCE,
+        description="jobs that fully load one worker; worker_concurrency, or 10, if absent",
     )
     scaling_step: Literal["one", "to_target"] = Field(
         "to_target", description="threshold: one worker at a time, or at once to waiting / target"
     )
     # guards
     cooldown_seconds: float | None = Field(
-        None, ge=0, description="seconds between two changes; if absent 300 for threshold, 0 for wait_target"
+        None,
+        ge=0,
+        le=YEAR_SECONDS,
+        description="seconds between two changes; if absent 300 for threshold, 0 for wait_target",
     )
     stabilization_up_seconds: float = Field(
         0.0, ge=0, le=3600, description="scale out only to the lowest proposal of the last so many seconds"
@@ -82,13 +104,23 @@ class PolicySettings(Model):
     stabilization_down_seconds: float = Field(
         0.0, ge=0, le=3600, description="scale in only to the highest proposal of the last so many seconds"
     )
-    max_step_up: int | None = Field(None, ge=1, description="maximum number of workers added in one step")
-    max_step_down: int | None = Field(None, ge=1, description="maximum number of workers removed in one step")
+    max_step_up: int | None = Field(
+        None, ge=1, le=MOST_WORKERS, description="maximum number of workers added in one step"
+    )
+    max_step_down: int | None = Field(
+        None, ge=1, le=MOST_WORKERS, description="maximum number of workers removed in one step"
+    )
     scale_to_zero_after_seconds: float = Field(
-        300.0, ge=0, description="with min_workers 0: seconds without a job until the last worker is removed"
+        300.0,
+        ge=0,
+        le=YEAR_SECONDS,
+        description="with min_workers 0: seconds without a job until the last worker is removed",
     )
     metrics_max_age_seconds: float = Field(
-        60.0, gt=0, description="older metrics count as missing: the number of workers is held"
+        60.0,
+        gt=0,
+        le=YEAR_SECONDS,
+        description="older metrics count as missing: the number of workers is held",
     )
     fallback_workers: int | None = Field(
         None,
@@ -97,7 +129,7 @@ class PolicySettings(Model):
         description="minimum number of workers while metrics are missing; if absent it is held",
     )
     fallback_after_failures: int = Field(
-        3, ge=1, description="steps without metrics before fallback_workers applies"
+        3, ge=1, le=_MOST_STEPS, description="steps without metrics before fallback_workers applies"
     )
 
 
@@ -206,13 +238,15 @@ class TargetSettings(PolicySettings):
     queues: tuple[str, ...] = Field(
         min_length=1, description="names or glob patterns of its queues, whose figures are added up"
     )
-    queue_slo_seconds: dict[str, float] = Field(
+    queue_slo_seconds: dict[str, Annotated[float, Field(gt=0, le=YEAR_SECONDS)]] = Field(
         default_factory=dict,
         description="wait_slo_seconds of single queues, by name or glob pattern: the strictest of those with "
         "jobs counts",
     )
     priority: int = Field(
         0,
+        ge=-_PRIORITY,
+        le=_PRIORITY,
         description="targets of a higher priority get their workers first where max_total_workers is reached",
     )
     queries: QuerySettings | None = Field(
@@ -230,7 +264,10 @@ class ScalerSettings(Model, title="Settings"):
     dry_run: bool = Field(False, description="decide and publish decisions, but do not scale")
     interval_seconds: float = Field(5.0, ge=1, le=3600, description="seconds between two decisions")
     max_total_workers: int | None = Field(
-        None, ge=1, description="maximum number of workers of all targets together: what the machine can run"
+        None,
+        ge=1,
+        le=_MOST_TOTAL,
+        description="maximum number of workers of all targets together: what the machine can run",
     )
     state_file: str | None = Field(
         None,

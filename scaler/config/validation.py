@@ -62,8 +62,6 @@ def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
             served[target.prefix, queue] = target.name
         _check_policy(loaded, path, target)
         for queue, slo in target.queue_slo_seconds.items():
-            if slo <= 0:
-                raise loaded.error(f"{path}.queue_slo_seconds.{queue}", "should be above 0", slo)
             if not _may_serve(target, queue):
                 why = f"the target serves no such queue: {', '.join(target.queues)}"
                 raise loaded.error(f"{path}.queue_slo_seconds.{queue}", why, slo)

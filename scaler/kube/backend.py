@@ -22,9 +22,9 @@ from scaler.state.store import Store
 from scaler.step_result import TargetStep
 from scaler.targets.base import Target
 from scaler.transitions import transitions_of
+from service.api.keys import ApiKeys
 from service.rate_limit import TokenBucket
 from service.threads import Supervised
-from service.web.status_client import key_from_settings
 
 _PERMISSION_CHECKS_PER_SECOND: Final = 5.0
 _PERMISSION_CHECK_BURST: Final = 50.0
@@ -35,6 +35,7 @@ class KubernetesBackend:
 
     store_may_be_unreachable: Final = True
     workers_end_with_scaler: Final = False
+    worker_limit: Final = None
 
     def __init__(self, settings: ScalerSettings) -> None:
         """Raises NoClusterError and StoreError."""
@@ -45,7 +46,7 @@ class KubernetesBackend:
             FileStore(settings.state_file) if settings.state_file else ConfigMapStore(self.api, cluster.state)
         )
         self._exporter_url = exporter_url_of(settings)
-        self._key = key_from_settings(settings.api)
+        self._key = ApiKeys(settings.api).own
         self._dry_run = settings.dry_run
         self._workloads = Workloads(self.api)
         self._other_autoscalers = OtherAutoscalers(self.api)

@@ -15,7 +15,7 @@ from scaler.busy import BusyLookup, WorkerJobs, idle_workers
 from scaler.config.settings import ProcessSettings
 from scaler.model import Applied, NotApplied, Workers
 from scaler.targets.command import environment, find_problem, shim_command
-from scaler.targets.machine import WorkerRoom, this_machine, worker_limit
+from scaler.targets.machine import WorkerRoom
 from scaler.targets.output import OutputLog, target_budget
 from scaler.targets.slots import CRASH_LOOP_FAILURES, WorkerSlots
 from scaler.targets.waiter import Waiter
@@ -71,7 +71,7 @@ class ProcessTarget:
         room: WorkerRoom | None = None,
     ) -> None:
         self._name = name
-        self._room = room or WorkerRoom(worker_limit(this_machine()))
+        self._room = room or WorkerRoom(None)
         self._settings = settings
         self._busy = busy
         self._answer: tuple[float, Outcome[WorkerJobs]] | None = None

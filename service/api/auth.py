@@ -1,6 +1,6 @@
 """API key authentication: two keys, compared in constant time, and a rate limit on wrong keys.
 
-Thread-safe; no I/O besides its clock."""
+Thread-safe. A request does no I/O: files of keys are read in the background."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
-from pydantic import SecretStr
-
+from service.api.keys import ApiKeys, KeyPair
 from service.api.settings import ApiSettings
 from service.clock import monotonic
+from service.threads import Supervised
 from service.turns.failed_attempts import FailedAttempts
 
 Right: TypeAlias = Literal["full", "read"]
@@ -22,6 +22,9 @@ Reason: TypeAlias = Literal["missing", "wrong", "throttled", "read_only"]
 
 REASONS: Final[tuple[Reason, ...]] = ("missing", "wrong", "throttled", "read_only")
 """Why a request was refused."""
+
+_LOOK_SECONDS: Final = 1.0  # between two looks at the files of the keys
+_MAX_AGE: Final = 60.0
 
 
 class AuthError(Exception):
@@ -40,15 +43,29 @@ class ApiKeyAuth:
         self, settings: ApiSettings, setting: str, *, clock: Callable[[], float] = monotonic
     ) -> None:
         self._salt = secrets.token_bytes(32)
-        configured: list[tuple[Right, SecretStr | None]] = [
-            ("full", settings.key),
-            ("read", settings.read_key),
-        ]
-        self._keys = [(right, self._digest(key.get_secret_value())) for right, key in configured if key]
+        self.keys: Final = ApiKeys(settings)
+        self._pair = KeyPair(None, None)
+        self._keys: list[tuple[Right, bytes]] = []
+        self.changes = 0
+        """How often a key was replaced: what was opened with an earlier one is closed."""
         self._setting = setting
         self._lock = threading.Lock()
         self._failures = FailedAttempts(clock)
         self._refused: Counter[Reason] = Counter()
+        self._refresh()
+        self.tasks: Final = (
+            (Supervised("api keys", self._refresh, max_age=_MAX_AGE),) if self.keys.rotate else ()
+        )
+
+    def _refresh(self) -> float:
+        """Take over keys that have changed; not in a request, whose loop no file system may hold up."""
+        pair = self.keys.current()
+        if pair != self._pair:
+            before, self._pair = self._pair, pair
+            named: list[tuple[Right, str | None]] = [("full", pair.full), ("read", pair.read)]
+            self._keys = [(right, self._digest(key)) for right, key in named if key]
+            self.changes += before != KeyPair(None, None)
+        return _LOOK_SECONDS
 
     @property
     def configured(self) -> bool:

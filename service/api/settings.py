@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, Self
 
 from pydantic import Field, SecretStr
 
@@ -19,7 +19,21 @@ class ApiSettings(Model):
     """Without a key the API refuses every request: there is no default key."""
 
     key: SecretStr | None = Field(None, description="API key that may read and change everything")
+    key_file: str | None = Field(None, description="file with this key, read again when it changes")
     read_key: SecretStr | None = Field(None, description="second API key, which may only read")
+    read_key_file: str | None = Field(
+        None, description="file with the second key, read again when it changes"
+    )
+
+    def without_rotating_keys(self) -> Self:
+        """To compare settings: what a file has may change without a restart."""
+        update = {"key": None} if self.key_file else {}
+        return self.model_copy(update=update | ({"read_key": None} if self.read_key_file else {}))
+
+
+def key_files(settings: ApiSettings) -> dict[str, str | None]:
+    """The files of the keys, by setting."""
+    return {"api.key_file": settings.key_file, "api.read_key_file": settings.read_key_file}
 
 
 def key_problem(key: SecretStr) -> str | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from service.config.files import mode_for_others
 from service.config.load import Loaded, secret_in_file, secret_names
 
-ExposureEvent = Literal["secret readable by others", "secret without TLS"]
+ExposureEvent = Literal["secret readable by others", "secret without TLS", "secret sent without TLS"]
 
 _TOLD: Final[Mapping[ExposureEvent, str]] = {
     "secret readable by others": "every user of this machine can read {file} (mode {mode}): chmod o-rwx",
     "secret without TLS": "is sent unencrypted over the network, as {listen} is reached from other machines "
     "and web_config_file sets no TLS",
+    "secret sent without TLS": "{secret} is sent unencrypted over the network to {url}, as it has no https",
 }
 
 
@@ -55,12 +57,29 @@ def sent_without_tls(loaded: Loaded[Any], host: str, *, users: bool) -> Iterator
     settings = loaded.model
     if is_own_machine(host):
         return
-    held = {"api.key": settings.api.key, "api.read_key": settings.api.read_key}
-    names = [loaded.name(path) for path, key in held.items() if key is not None]
+    names = [name for name in [key_name(loaded)] if name]
     if users:
         names.append(loaded.name("web_config_file"))
     for name in names[:1]:
         yield Exposure("secret without TLS", name, {"listen": settings.listen})
+
+
+def sent_elsewhere(urls: Iterable[tuple[str, str | None, str | None]]) -> Iterator[Exposure]:
+    """The secrets that this process sends in the clear to another machine: setting of a URL, the URL, and the
+    setting of what is sent there; None: there is none. One warning for a URL."""
+    for setting, url, secret in urls:
+        if not url or not secret:
+            continue
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not is_own_machine(parts.hostname or ""):
+            yield Exposure("secret sent without TLS", setting, {"url": url, "secret": secret})
+
+
+def key_name(loaded: Loaded[Any]) -> str | None:
+    """The setting of the API key that this process has; None without one."""
+    api = loaded.model.api
+    path = "api.key" if api.key is not None else "api.read_key" if api.read_key is not None else None
+    return loaded.name(path) if path else None
 
 
 def is_own_machine(host: str) -> bool:

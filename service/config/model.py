@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+YEAR_SECONDS: Final = 366 * 86_400
+"""The longest time that a setting may have. No number of a setting is without a bound: 1e300 is a slip."""
+MOST_JOBS_COUNTED: Final = 10**9
+"""Jobs of a setting that counts them, at most."""
+MOST_JOBS_AT_ONCE: Final = 100_000
+"""Jobs that one worker runs at once, at most."""
+MOST_TIMES: Final = 1e6
+"""How many times another figure a setting may be, at most."""
 
 
 class Model(BaseModel):

@@ -116,6 +116,41 @@ def test_a_key_without_tls_is_told_where_other_machines_reach_it(
     assert warnings(program, settings) == []
 
 
+@pytest.mark.fault
+def test_a_secret_that_is_sent_without_tls_to_another_machine_is_told(folder: Path) -> None:
+    key = {"CRON_API_KEY": FULL, "EXPORTER_LISTEN": "127.0.0.1:0", "SCALER_LISTEN": "127.0.0.1:0"}
+    for url, told in (
+        ("http://scaler.example:9878", True),
+        ("http://192.0.2.7:9878", True),
+        ("https://scaler.example:9878", False),
+        ("http://127.0.0.1:9878", False),
+        ("http://localhost:9878", False),
+        ("http://[::1]:9878", False),
+    ):
+        found = warnings("exporter", {**key, "SCALER_URL": url})
+        line = f'"secret sent without TLS" setting=SCALER_URL url={url} secret=CRON_API_KEY'
+        assert found == ([line] if told else []), url
+    token = secret(folder, "token", 0o600, "a-token-of-these-tests")
+    probe = {"name": "shop", "url": "http://192.0.2.7:80/", "header_files": {"Authorization": token}}
+    of_exporter = secret(folder, "exporter.yml", 0o644, yaml.safe_dump({"probes": [probe]}))
+    assert warnings("exporter", {"EXPORTER_LISTEN": "127.0.0.1:0", "EXPORTER_CONFIG": of_exporter}) == [
+        (
+            '"secret sent without TLS" setting=probes[0].url url=http://192.0.2.7:80/ '
+            "secret=header_files.Authorization"
+        )
+    ]
+    prometheus = {"urls": ["http://192.0.2.7:9090"], "bearer_token_file": token}
+    settings = {"prometheus": prometheus, "exporter_url": "http://192.0.2.8:9877"}
+    of_scaler = secret(folder, "scaler.yml", 0o644, yaml.safe_dump(settings))
+    assert warnings("scaler", {**key, "SCALER_CONFIG": of_scaler}) == [
+        '"secret sent without TLS" setting=exporter_url url=http://192.0.2.8:9877 secret=CRON_API_KEY',
+        (
+            '"secret sent without TLS" setting=prometheus.urls url=http://192.0.2.7:9090 '
+            "secret=prometheus.bearer_token"
+        ),
+    ]
+
+
 class _Neighbour(ThreadingHTTPServer):
     """Redirects each request to `to`, or answers; what it was sent is kept."""
 

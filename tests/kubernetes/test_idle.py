@@ -57,7 +57,7 @@ def exporter() -> Iterator[Says]:
 
 def idle_first(api: KubeApi, exporter: Says) -> IdleFirst:
     url = f"http://127.0.0.1:{exporter.server_address[1]}"
-    return IdleFirst(api, ExporterBusy(url, "bull", ["mail", "v*"], "the-key-of-the-api"))
+    return IdleFirst(api, ExporterBusy(url, "bull", ["mail", "v*"], lambda: "the-key-of-the-api"))
 
 
 def test_the_busy_pods_stay(admin: Admin, api: KubeApi, exporter: Says, target_of: TargetOf) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import fill
 from types import NoneType
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -69,6 +69,8 @@ def _row(path: str, field: FieldInfo, name: str) -> str:
 def _type(kind: Any) -> str:
     if is_secret(kind):
         return "secret"
+    if get_origin(kind) is Annotated:  # a part of a list: with its bounds
+        return _type(get_args(kind)[0])
     if get_origin(kind) is Literal:
         return " or ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) is tuple:

@@ -1,27 +1,15 @@
 """User, password and TLS context for the next connection. Files of secrets and certificates are read again
-when they have changed, or when a login was refused: they are rotated while the exporter runs.
-
-A file that cannot be used (half written, removed for a moment) leaves the last good value in place.
-"""
+when they have changed, or when a login was refused: they are rotated while the exporter runs."""
 
 from __future__ import annotations
 
-import logging
 import ssl
-import threading
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
 
 from exporter.address import RedisUrl, parse_url
 from exporter.config.settings import RedisSettings
 from exporter.redis.connect import tls_context
-from service.config.files import file_stamp, read_secret
-from service.config.load import ConfigError
-from service.outcome import UnreadableError
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
+from service.config.files import read_secret
+from service.files.from_files import FromFiles
 
 
 class Credentials:
@@ -33,21 +21,21 @@ class Credentials:
     def __init__(self, settings: RedisSettings, url: RedisUrl) -> None:
         self._settings = settings
         self._tls = settings.tls.enabled or url.tls
-        self._url = _FromFiles(
+        self._url = FromFiles(
             [settings.url_file], lambda: parse_url(_secret("redis.url_file", settings.url_file)), url
         )
-        self._password = _FromFiles(
+        self._password = FromFiles(
             [settings.password_file],
             lambda: _secret("redis.password_file", settings.password_file),
             settings.password.get_secret_value() if settings.password else None,
         )
-        self._sentinel_password = _FromFiles(
+        self._sentinel_password = FromFiles(
             [settings.sentinel_password_file],
             lambda: _secret("redis.sentinel_password_file", settings.sentinel_password_file),
             settings.sentinel_password.get_secret_value() if settings.sentinel_password else None,
         )
         tls = settings.tls
-        self._context: _FromFiles[ssl.SSLContext | None] = _FromFiles(
+        self._context: FromFiles[ssl.SSLContext | None] = FromFiles(
             [tls.ca_file, tls.cert_file, tls.key_file], lambda: tls_context(tls), None
         )
 
@@ -71,51 +59,6 @@ class Credentials:
         """A login was refused: read the files of secrets again, whatever their times say."""
         for part in (self._url, self._password, self._sentinel_password):
             part.forget_stamp()
-
-
-class _FromFiles(Generic[T]):
-    """A value that is made from files, and made again when one of them has changed."""
-
-    def __init__(self, paths: list[str | None], make: Callable[[], T], value: T) -> None:
-        self._paths: Final = [path for path in paths if path]
-        self._make = make
-        self._value = value
-        self._lock = threading.Lock()
-        self._stamp: object = None
-        self._complaint = ""
-
-    def current(self) -> T:
-        """The value as of now; the last good one if the files cannot be used."""
-        with self._lock:
-            stamp = [file_stamp(path) for path in self._paths]
-            if self._paths and stamp != self._stamp:
-                self._stamp = stamp
-                self._read_again()
-            return self._value
-
-    def first(self) -> T:
-        """Make the value although no file has changed. Raises what making it raises."""
-        with self._lock:
-            self._value = self._make()
-            return self._value
-
-    def forget_stamp(self) -> None:
-        with self._lock:
-            self._stamp = None
-
-    def _read_again(self) -> None:
-        before = self._value
-        try:
-            self._value = self._make()
-        except (ConfigError, UnreadableError, ValueError) as error:
-            why = error.why if isinstance(error, ConfigError) else str(error)
-            if before is not None and why != self._complaint:  # once, not at every attempt
-                log.warning("file not usable, last value stays", extra={"file": self._paths[0], "error": why})
-            self._complaint = why
-            return
-        self._complaint = ""
-        if before is not None and self._value != before:
-            log.info("file read again", extra={"file": self._paths[0]})
 
 
 def _secret(setting: str, path: str | None) -> str:

@@ -95,9 +95,7 @@ def test_a_refused_login_reads_a_file_whose_times_did_not_change(
     secret = tmp_path / "password"
     secret.write_text("one")
     with start_redis(password="one") as server:
-        monkeypatch.setattr(
-            "exporter.redis.connection.credentials.file_stamp", lambda path: 1
-        )  # as some network drives
+        monkeypatch.setattr("service.files.from_files.file_stamp", lambda path: 1)  # as some network drives
         deployment = connect(url=f"redis://{server.address}", password_file=str(secret))
         assert collect(deployment).reachable
         secret.write_text("two")

@@ -12,16 +12,20 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from bench.programs import Program
 from lab.deadline import wait_until
+from lab.ports import free_port
 from scaler.state.model import FORMAT
 from scaler.targets.machine import this_machine, worker_limit
+from service.web.settings import WebSettings
+from tests.support.starving import started
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(90)]
 
 KEY = "the-full-key-of-these-tests"
-LIMIT = worker_limit(this_machine())
+LIMIT = worker_limit(this_machine(WebSettings()))
 
 
 def settings(folder: Path, **policy: object) -> dict[str, Any]:
@@ -85,6 +89,24 @@ def test_an_order_of_more_workers_than_the_machine_can_run_is_refused(tmp_path: 
         began = time.monotonic()
         program.stop(seconds=20)
         assert time.monotonic() - began < 10
+
+
+def test_descriptors_that_http_may_take_are_not_for_workers(tmp_path: Path) -> None:
+    """256 of them: half for connections, 64 for the scaler, two for each of 32 workers."""
+    config = tmp_path / "scaler.yml"
+    config.write_text(
+        yaml.safe_dump({**settings(tmp_path, max_workers=90), "listen": f"127.0.0.1:{(port := free_port())}"})
+    )
+    arguments = ("scaler", "start", "--config", str(config))
+    with (
+        started(*arguments, log=tmp_path / "log", environ={}, limits=["--nofile=256"], as_user=False),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": KEY}, timeout=10) as client,
+    ):
+        wait_until(lambda: is_ready(client), what="it is ready", seconds=20)
+        status, error = order(client, "manual_scale", targetWorkers=33, reason="one too many")
+        assert (status, "this machine can run 32" in error) == (400, True), error
+        assert order(client, "manual_scale", targetWorkers=32, reason="as many as fit")[0] == 200
+        wait_for_workers(client, 32)
 
 
 def wait_for_workers(client: httpx.Client, count: int) -> None:

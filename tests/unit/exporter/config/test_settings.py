@@ -11,6 +11,7 @@ from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
 from exporter.redis.deployment import Deployment
 from service.config.load import ConfigError, Loaded, leaf_type
+from tests.support.unbounded import unbounded
 from tests.support.waits import text_with, waits_of
 
 NO_NODE = "needs REDIS_CLUSTER_HOST_1 and REDIS_CLUSTER_PORT_1, or REDIS_URL of any node"
@@ -169,6 +170,19 @@ def test_what_is_waited_for_has_a_bound_from_below_and_above(path: tuple[str, ..
     """A thread that waits for nothing takes a core, and one that waits for 1e300 s fails."""
     with pytest.raises(ValidationError, match=path[-1]):
         ExporterSettings.model_validate(text_with(path, value))
+
+
+@pytest.mark.fault
+def test_no_number_of_the_settings_is_without_a_bound() -> None:
+    assert unbounded(ExporterSettings) == []
+
+
+@pytest.mark.fault
+def test_jobs_of_a_worker_are_bounded_as_those_of_the_scaler() -> None:
+    many = "bullmq:\n  settings: [{match: mail, worker_concurrency: 1000000000}]"
+    assert complaint(many).startswith(
+        "bullmq.settings[0].worker_concurrency=1000000000 (oxherd.yaml, line 2)"
+    )
 
 
 def test_the_settings_that_are_waited_for_are_found() -> None:

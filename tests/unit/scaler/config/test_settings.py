@@ -3,13 +3,15 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from scaler.api.models import UpdateScalingConfig
 from scaler.config.environment import scaler_environment, scaler_notices
 from scaler.config.policy_layers import checked_policy, origins, resolve
 from scaler.config.settings import PolicySettings, ScalerSettings, matching, slo_of
 from scaler.config.validation import load_scaler_settings
 from service.config.load import ConfigError
+from tests.support.unbounded import unbounded
 from tests.support.waits import text_with, waits_of
 
 MAIL = """
@@ -198,6 +200,12 @@ def test_a_changed_policy_has_to_follow_the_same_rules() -> None:
 def test_what_is_waited_for_has_a_bound(path: tuple[str, ...], value: float) -> None:
     with pytest.raises(ValidationError, match=path[-1]):
         ScalerSettings.model_validate(text_with(path, value))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("model", [ScalerSettings, UpdateScalingConfig])
+def test_no_number_of_the_settings_or_of_an_order_is_without_a_bound(model: type[BaseModel]) -> None:
+    assert unbounded(model) == []
 
 
 @pytest.mark.fault

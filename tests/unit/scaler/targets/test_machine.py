@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from scaler.config.settings import ProcessSettings, ScalerSettings
@@ -18,6 +20,7 @@ from scaler.targets.machine import (
 )
 from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
+from service.web.settings import WebSettings
 
 PROCESSES = {"processes": {"command": ["sleep", "60"]}}
 LIMIT = WorkerLimit(100, "500 MB of memory")
@@ -31,6 +34,10 @@ LIMIT = WorkerLimit(100, "500 MB of memory")
         (Machine(500 << 20, descriptors=164), (50, "164 file descriptors, RLIMIT_NOFILE")),
         (Machine(500 << 20, descriptors=10), (0, "10 file descriptors, RLIMIT_NOFILE")),
         (Machine(500 << 20, 1024, processes=64), (32, "64 processes")),
+        (
+            Machine(descriptors=1024, connections=512),
+            (224, "1024 file descriptors, RLIMIT_NOFILE, of which 512 are for HTTP"),
+        ),
     ],
 )
 def test_the_lowest_counts(machine: Machine, limit: tuple[int, str] | None) -> None:
@@ -38,12 +45,23 @@ def test_the_lowest_counts(machine: Machine, limit: tuple[int, str] | None) -> N
 
 
 def test_this_machine_has_a_limit() -> None:
-    machine = this_machine()
+    machine = this_machine(WebSettings())
     assert machine.memory is not None
     assert machine.memory > 100 << 20
     limit = worker_limit(machine)
     assert limit is not None
     assert 10 < limit.workers < 10_000_000
+
+
+def test_the_descriptors_of_http_are_not_for_workers() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        few, many = (limit_of_workers(settings(1, 1, web={"max_connections": most})) for most in (32, 1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert few == (52, "200 file descriptors, RLIMIT_NOFILE, of which 32 are for HTTP")
+    assert many == (18, "200 file descriptors, RLIMIT_NOFILE, of which 100 are for HTTP")
 
 
 def settings(least: int, most: int, **others: object) -> ScalerSettings:

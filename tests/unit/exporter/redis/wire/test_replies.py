@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import strategies as st
 
 from exporter.redis.protocol import ReplyError
 from exporter.redis.wire.replies import NotRedisError, ReplyReader, TooLargeReplyError
+from exporter.redis.wire.room import FREE, ReplyRoom
+from service.clock import Deadline
 
 CHUNK = 1 << 16
+LATER = Deadline(float("inf"))
 
 
 def chunks(raw: bytes, size: int = CHUNK) -> Iterator[bytes]:
@@ -18,8 +22,8 @@ def chunks(raw: bytes, size: int = CHUNK) -> Iterator[bytes]:
 
 
 def read(raw: bytes, reader: ReplyReader | None = None, size: int = CHUNK) -> list[object]:
-    reader = reader or ReplyReader()
-    return [reply for chunk in chunks(raw, size) for reply in reader.feed(chunk)]
+    reader = reader or ReplyReader(room=ReplyRoom())
+    return [reply for chunk in chunks(raw, size) for reply in reader.feed(chunk, LATER)]
 
 
 def test_replies_of_each_kind() -> None:
@@ -35,7 +39,7 @@ def test_replies_of_each_kind() -> None:
     st.integers(1, 40),
 )
 def test_bytes_may_arrive_in_any_parts_although_all_are_counted(reply: object, size: int) -> None:
-    reader = ReplyReader(max_parts=1000)
+    reader = ReplyReader(max_parts=1000, room=ReplyRoom())
     reader._lines = 1001  # as after so many lines: from here on it counts exactly
     assert read(packed(reply), reader, size) == [reply]
 
@@ -93,11 +97,11 @@ def test_a_text_of_many_lines_is_one_part() -> None:
 
 def test_a_line_without_end_costs_no_more_than_its_bytes() -> None:
     def seconds(size: int) -> float:
-        reader = ReplyReader(max_parts=2)
+        reader = ReplyReader(max_parts=2, room=ReplyRoom())
         reader._lines = 3  # from here on it counts exactly
         begun = time.process_time()
         for chunk in chunks(b":1\r\n:1\r\n+" + b"x" * size):
-            reader.feed(chunk)
+            reader.feed(chunk, LATER)
         return time.process_time() - begun
 
     few, many = (min(seconds(size) for _ in range(3)) for size in (2 << 20, 16 << 20))
@@ -106,7 +110,7 @@ def test_a_line_without_end_costs_no_more_than_its_bytes() -> None:
 
 @pytest.mark.fault
 def test_a_text_without_end_is_refused_at_the_limit_of_bytes() -> None:
-    reader = ReplyReader(max_bytes=1 << 20)
+    reader = ReplyReader(max_bytes=1 << 20, room=ReplyRoom())
     with pytest.raises(TooLargeReplyError, match="more than 1 MiB"):
         read(b"$4000000000\r\n" + b"x" * (2 << 20), reader)
 
@@ -121,3 +125,44 @@ def test_each_request_has_all_the_bytes_and_parts() -> None:
 def test_what_is_no_reply() -> None:
     with pytest.raises(NotRedisError):
         read(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+@pytest.mark.fault
+def test_the_readers_of_all_connections_have_room_together() -> None:
+    room = ReplyRoom(8 * FREE)
+    readers = [ReplyReader(room=room) for _ in range(3)]
+    for reader in readers:
+        reader.feed(b"$4000000\r\n" + b"x" * FREE, LATER)
+    soon = Deadline.after(0.01)
+    with pytest.raises(TimeoutError):  # the others may be done before
+        readers[0].feed(b"x" * 4 * FREE, soon)
+    readers[0].request_done()
+    readers[1].feed(b"x" * 2 * FREE, LATER)  # what the first one gave back
+    for reader in readers:
+        reader.request_done()
+    assert room.taken == 0
+
+
+@pytest.mark.fault
+def test_a_small_reply_always_has_room() -> None:
+    room = ReplyRoom(FREE)
+    large = ReplyReader(room=room)
+    large.feed(b"$4000000\r\n" + b"x" * FREE, LATER)
+    assert read(b"+PONG\r\n", ReplyReader(room=room)) == [b"PONG"]
+    assert read(packed([1] * 4000), ReplyReader(room=room)) == [[1] * 4000]
+
+
+@pytest.mark.parametrize("each", [b"*0\r\n", b"-\r\n", b":100000\r\n", b"$2\r\nxy\r\n"])
+def test_parts_take_room_beside_their_bytes(each: bytes) -> None:
+    """At least what Python's objects take."""
+    room = ReplyRoom()
+    reader = ReplyReader(room=room)
+    raw = b"*100000\r\n" + each * 100_000
+    tracemalloc.start()
+    try:
+        replies = read(raw, reader)
+        (taken, _), asked = tracemalloc.get_traced_memory(), room.taken
+    finally:
+        tracemalloc.stop()
+    assert replies
+    assert taken < asked + 2 * FREE
