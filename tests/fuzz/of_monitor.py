@@ -8,10 +8,12 @@ from unittest.mock import patch
 
 import hiredis
 
+from exporter.bullmq.bull import follow
 from exporter.bullmq.streams.protocol import bulk
 from exporter.config.settings import BullMQSettings, RedisSettings
 from exporter.redis import deployment as redis_deployment
 from exporter.redis.collect import collect_redis
+from exporter.redis.pool import NodeConnection, Pending
 from exporter.redis.protocol import Reply, Request
 from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
@@ -114,9 +116,20 @@ _PUSHED: Final = b"".join(
 _SETS: Final = ("wait", "paused", "active", "delayed", "prioritized", "waiting-children", "failed", "repeat")
 
 
+def _at_once(self: NodeConnection, request: Request, deadline: Deadline) -> Pending:
+    """As the thread of a node does it, without one: to wait for threads took most of the time."""
+    pending = Pending(request, deadline)
+    pending.future.set_result(self._outcome(pending))
+    return pending
+
+
 def _monitor(replies: list[Reply]) -> None:
     connection = _Connection(_Server(replies))
-    with patch.object(redis_deployment, "open_connection", lambda *_: connection):
+    with (
+        patch.object(redis_deployment, "open_connection", lambda *_: connection),
+        patch.object(NodeConnection, "submit", _at_once),
+        patch.object(follow, "_READ_SECONDS", 0.0),  # what is published is there at once
+    ):
         watch = Watch(_REDIS, _BULLMQ)
         try:
             for _ in range(2):

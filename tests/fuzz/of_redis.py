@@ -20,7 +20,7 @@ from exporter.snapshot.redis import RedisState, Topology, TopologyNode
 from exporter.snapshot.whole import Snapshot
 from service.outcome import Ok
 from tests.fuzz.inputs import REPLIES, TEXT
-from tests.fuzz.search import FIXTURES, Target
+from tests.fuzz.search import FIXTURES, REFUSED, Target
 from tests.fuzz.shown import show
 
 _ADDRESS: Final = "127.0.0.1:7001"
@@ -51,14 +51,16 @@ def _cluster_nodes(raw: bytes) -> None:
     show(Snapshot(1000.0, redis=Ok(RedisState(topology, dict.fromkeys([_ADDRESS], info)), 0.01)))
 
 
-def _sentinel(replies: list[Any]) -> None:
+def _sentinel(replies: list[Any]) -> object:
     if len(replies) != 5:  # there are as many replies as commands, or none
-        return
+        return REFUSED
     view = parse_sentinel(replies)
     if isinstance(view, SentinelView):
         sentinel, topology = merge_sentinel_views("mymaster", {"127.0.0.1:26379": view})
         observe(FailoverState(), topology)
         show(Snapshot(1000.0, redis=Ok(RedisState(topology, {}, sentinel), 0.01)))
+        return None
+    return REFUSED
 
 
 def _clients(raw: bytes) -> None:
@@ -73,16 +75,18 @@ def _clients(raw: bytes) -> None:
         assert queue is None or is_tagged(queue) in (True, False)
 
 
-def _url(raw: bytes) -> None:
-    text = raw.decode("utf-8", "surrogateescape")
+def _url(raw: bytes) -> object:
+    text, taken = raw.decode("utf-8", "surrogateescape"), REFUSED
     for read in (parse_url, split_address, lambda host: server_at(host, 6379)):
         with suppress(ValueError):
             read(text)
+            taken = None
     is_socket(text)
+    return taken
 
 
-def _time(replies: list[Any]) -> None:
-    parse_time(replies[0] if replies else None)
+def _time(replies: list[Any]) -> object:
+    return REFUSED if parse_time(replies[0] if replies else None) is None else None
 
 
 TARGETS_OF_REDIS: Final = (
