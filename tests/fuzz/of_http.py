@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 from unittest.mock import patch
@@ -22,6 +22,7 @@ from exporter.views import About, status_view
 from exporter.web.app import make_exporter_app
 from exporter.web.status_page import page_query_of
 from scaler.app import make_scaler_app
+from scaler.busy import busy_jobs_of
 from scaler.config.settings import ScalerSettings
 from scaler.state.model import State, from_json, state_text, to_data
 from scaler.state.store import Update
@@ -29,6 +30,7 @@ from service.api.auth import ApiKeyAuth
 from service.api.settings import ApiSettings
 from service.clock import Deadline
 from service.i18n import preferred
+from service.json_text import json_text, read_json
 from service.turns import in_turn
 from service.web.negotiate import accepts_gzip, metrics_format, scrape_seconds
 from tests.fuzz.inputs import JSON, TEXT
@@ -181,12 +183,22 @@ def _neighbours(data: Any) -> object:
     if not isinstance(data, Mapping):
         return REFUSED
     alerts = None
-    with contextlib.suppress(ValueError):
+    with suppress(ValueError):
         alerts = PeerStatus(1.0, firing_alerts(data.get("alerts")), "")
     scaler = data.get("scaler")
     peers = Peers(PeerStatus(1.0, scaler, "") if isinstance(scaler, dict) else None, alerts)
     status_page(_VIEW, page_query_of({}, None), peers=peers, now=2.0).encode("utf-8", "replace")
     return None if peers.scaler and alerts else REFUSED
+
+
+def _answer(raw: bytes) -> object:
+    """The body of an answer of another program: what is accepted can be written and read again."""
+    data = read_json(raw, most=1 << 20)
+    assert json_text(read_json(json_text(data).encode())) == json_text(data)
+    for read in (firing_alerts, busy_jobs_of):
+        with suppress(ValueError):
+            read(data)
+    return None
 
 
 def _cgroup(data: Any) -> None:
@@ -213,5 +225,22 @@ TARGETS_OF_HTTP: Final = (
         words=(b"q=", b";", b",", b"application/openmetrics-text", b"version=1.0.0", b"*/*", b"gzip", b"id"),
     ),
     Target("neighbours", JSON, _neighbours),
+    Target(
+        "answer",
+        TEXT,
+        _answer,
+        (ValueError,),
+        words=(
+            b'"workers"',
+            b'"unnamed"',
+            b'"cut_off"',
+            b"\\ud800",
+            b"\\u0000",
+            b"1e400",
+            b"{}",
+            b"[]",
+            b'""',
+        ),
+    ),
     Target("cgroup", JSON, _cgroup, words=(b"max", b"inactive_file ", b"0::/", b":memory:", b"-1")),
 )

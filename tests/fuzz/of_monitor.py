@@ -3,6 +3,8 @@ reply. What cannot be read must be unread, and the next collection possible."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
@@ -52,7 +54,7 @@ class _Server:
 
     def __call__(self, command: tuple[str, ...]) -> Reply:
         self._asked += 1
-        if self._odd and self._asked % _EVERY == 0 and command[0] not in {"AUTH", "CLIENT", "SELECT"}:
+        if self._odd and (self._asked + len(self._odd)) % _EVERY == 0 and command[0] not in {"AUTH", "CLIENT", "SELECT"}:
             return self._odd[self._asked // _EVERY % len(self._odd)]
         return self._usual(command)
 
@@ -70,6 +72,10 @@ class _Server:
                 return 20
             case ("HMGET", key, *fields) if key.count(":") > 2 or key.endswith(":12"):
                 return [b"1789999990000"] * len(fields)
+            case ("CONFIG", "GET", name):
+                return [name.encode(), b"3600 1"]
+            case ("ACL", "DRYRUN", *_):
+                return b"OK"
             case ("GET", _):
                 return b"44"
         return self._keys(command)
@@ -123,13 +129,20 @@ def _at_once(self: NodeConnection, request: Request, deadline: Deadline) -> Pend
     return pending
 
 
-def _monitor(replies: list[Reply]) -> None:
-    connection = _Connection(_Server(replies))
+@contextmanager
+def answering(odd: list[Reply]) -> Iterator[None]:
+    """Whoever connects to a Redis finds that server; `odd` are its other replies."""
+    connection = _Connection(_Server(odd))
     with (
         patch.object(redis_deployment, "open_connection", lambda *_: connection),
         patch.object(NodeConnection, "submit", _at_once),
         patch.object(follow, "_READ_SECONDS", 0.0),  # what is published is there at once
     ):
+        yield
+
+
+def _monitor(replies: list[Reply]) -> None:
+    with answering(replies):
         watch = Watch(_REDIS, _BULLMQ)
         try:
             for _ in range(2):
@@ -165,6 +178,6 @@ TARGETS_OF_MONITOR: Final = (
         REPLIES,
         _monitor,
         words=(b"MOVED 1 127.0.0.1:1", b"mail", b"bull:mail:events"),
-        quick=300,  # 15 ms each
+        quick=300,  # 4 ms each
     ),
 )

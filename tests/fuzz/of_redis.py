@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from exporter.address import is_socket, parse_url, server_at, split_address
@@ -10,6 +11,7 @@ from exporter.bullmq.clients import bytes_per_client, client_names, count_worker
 from exporter.bullmq.keys import candidate_of, is_tagged, slot_of, worker_queues
 from exporter.redis.clocks import parse_time, server_time
 from exporter.redis.collect import unpack_node
+from exporter.redis.connection.endpoints import is_name, node_at, prefers_names, same_ip
 from exporter.redis.errors import RecentCounts, watched_totals
 from exporter.redis.failovers import FailoverState, observe
 from exporter.redis.info import mode_of, role_of, whole_number
@@ -49,6 +51,19 @@ def _cluster_nodes(raw: bytes) -> None:
     observe(_BEFORE, topology)
     info = unpack_node([b"redis_version:7.2.4\r\n", b"", 0, b"cluster_state:ok\r\n", raw])
     show(Snapshot(1000.0, redis=Ok(RedisState(topology, dict.fromkeys([_ADDRESS], info)), 0.01)))
+
+
+def _cluster_shards(replies: list[Any]) -> object:
+    """The reply, and what a redirection names."""
+    nodes = merge_cluster_views({_ADDRESS: _VIEW}).nodes
+    known = [replace(node, hostname="cache-1") for node in nodes]
+    preferred = [prefers_names(reply, known) for reply in replies]
+    for reply in replies:
+        if isinstance(reply, bytes):
+            text = reply.decode("utf-8", "surrogateescape")
+            node_at(text, known, seen_from=_ADDRESS)
+            is_name(text), same_ip(text, "10.0.0.1")
+    return None if any(choice is not None for choice in preferred) else REFUSED
 
 
 def _sentinel(replies: list[Any]) -> object:
@@ -97,6 +112,12 @@ TARGETS_OF_REDIS: Final = (
         _cluster_nodes,
         seeds=("redis-*/cluster-nodes.txt",),
         words=(b"myself", b"fail?", b"noaddr", b"[93-<-id]", b"0-16383", b"16384", b"@", b",?", b"slave"),
+    ),
+    Target(
+        "cluster_shards",
+        REPLIES,
+        _cluster_shards,
+        words=(b"endpoint", b"hostname", b"nodes", b"slots", b"cache-1", b"::ffff:10.0.0.1", b"?:7001"),
     ),
     Target("sentinel", REPLIES, _sentinel),
     Target("clients", TEXT, _clients, words=(b" name=bull:", b" db=", b" cmd=bzpopmin", b":w:", b":qe")),
