@@ -54,7 +54,8 @@ class _Server:
 
     def __call__(self, command: tuple[str, ...]) -> Reply:
         self._asked += 1
-        if self._odd and (self._asked + len(self._odd)) % _EVERY == 0 and command[0] not in {"AUTH", "CLIENT", "SELECT"}:
+        its_turn = self._odd and (self._asked + len(self._odd)) % _EVERY == 0
+        if its_turn and command[0] not in {"AUTH", "CLIENT", "SELECT"}:
             return self._odd[self._asked // _EVERY % len(self._odd)]
         return self._usual(command)
 
