@@ -90,7 +90,7 @@ def _config(replies: Sequence[Reply]) -> ServerConfig:
     for reply in replies:
         match reply:
             case [bytes(name), bytes(value)]:
-                values[name.decode()] = value.decode("utf-8", "replace")
+                values[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
     refused = next((str(reply) for reply in replies if isinstance(reply, ReplyError)), "")
     return ServerConfig(values, refused)
 
@@ -338,7 +338,8 @@ def _spans(
     for queue, replies in answers.items():
         match replies:
             case [[*fields]]:
-                pairs = dict(zip(fields[::2], fields[1::2], strict=False))
+                named = zip(fields[::2], fields[1::2], strict=False)
+                pairs = {name: value for name, value in named if isinstance(name, bytes)}
                 first, last = _milliseconds(pairs, b"first-entry"), _milliseconds(pairs, b"last-entry")
                 if first is not None and last is not None:
                     spans[queue] = (last - first) / 1000

@@ -171,17 +171,20 @@ def _health(reports: Iterable[_Report]) -> tuple[bool, str]:
 
 def _owned_slots(chosen: Mapping[str, ClusterLine]) -> dict[str, Ranges]:
     """Each master's slots; if two claim a slot (views of different age), the higher config epoch wins."""
-    owners: list[str | None] = [None] * CLUSTER_SLOTS
-    for node_id, line in sorted(chosen.items(), key=lambda item: item[1].config_epoch):
-        if _role(line) == "master":
-            for first, last in line.slots:
-                owners[first : last + 1] = [node_id] * (last + 1 - first)
+    masters = [(node_id, line) for node_id, line in chosen.items() if _role(line) == "master"]
+    masters.sort(key=lambda item: item[1].config_epoch)
+    # From each cut to the next one all slots have the same owner.
+    cuts = sorted({cut for _, line in masters for first, last in line.slots for cut in (first, last + 1)})
+    places = {cut: place for place, cut in enumerate(cuts)}
+    owners: list[str | None] = [None] * len(cuts)
+    for node_id, line in masters:
+        for first, last in line.slots:
+            start, end = places[first], places[last + 1]
+            owners[start:end] = [node_id] * (end - start)
     owned: dict[str, list[tuple[int, int]]] = {}
-    start = 0
-    for slot in range(1, CLUSTER_SLOTS + 1):
-        if slot == CLUSTER_SLOTS or owners[slot] != owners[start]:
-            owner = owners[start]
-            if owner is not None:
-                owned.setdefault(owner, []).append((start, slot - 1))
-            start = slot
+    for owner, first, after in zip(owners, cuts, cuts[1:], strict=False):
+        if owner is not None:
+            ranges = owned.setdefault(owner, [])
+            begin = ranges.pop()[0] if ranges and ranges[-1][1] == first - 1 else first
+            ranges.append((begin, after - 1))
     return {owner: tuple(ranges) for owner, ranges in owned.items()}

@@ -63,7 +63,7 @@ def run_time_p99s(series: Iterable[Any]) -> dict[QueueKey, float]:
             if seconds is not None:
                 key = QueueKey(dict(source)["prefix"], dict(source)["queue"])
                 p99s[key] = max(seconds, p99s.get(key, 0.0))
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError):
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError):
         raise UnreadableError("invalid", "the answer is not a histogram of run times") from None
     return p99s
 

@@ -27,13 +27,14 @@ class NotYamlError(Exception):
 
 def parse(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
     """The data as JSON types (dates become text), and the line of each key. Raises NotYamlError."""
+    lines: dict[Path, int] = {}
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Path, int] = {}
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
         if root is None:
             return {}, lines
-        _find_lines(root, (), lines)
-        data = json.loads(json.dumps(yaml.safe_load(text), default=str))
+        _find_lines(root, (), lines)  # before a merge changes the nodes
+        data = json.loads(json.dumps(loader.construct_document(root), default=str))
     except yaml.MarkedYAMLError as error:
         raise _explained(error) from None
     except (*YAML_ERRORS, RecursionError):

@@ -89,6 +89,11 @@ class _Replies(Form):
         return mutator.changed_replies(value, other)
 
 
+def compact(data: Tree) -> bytes:
+    """JSON without spaces: what is indented takes five times as long to write."""
+    return json.dumps(data, separators=(",", ":")).encode()
+
+
 _END: Final = object()
 TEXT: Final = Form("text")
 JSON: Final = _Json("json")

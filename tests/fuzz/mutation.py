@@ -22,7 +22,7 @@ NUMBERS: Final = (
 
 _SIGNS: Final = (
     *(b"", b"\0", b"\r\n", b"\n", b"\xff\xfe", b"\xed\xa0\x80", b"\xe2\x80\xae", b"\xc2\x9b31m", b"'", b'"'),
-    *(b"\\", b"{", b"}", b"[", b"]", b":", b",", b"=", b"@", b"%", b"<b>", b"&", b"\t", b" ", b"[" * 2000),
+    *(b"\\", b"{", b"}", b"[", b"]", b":", b",", b"=", b"@", b"%", b"<b>", b"&", b"\t", b" ", b"[" * 20),
     *(b"a" * 300, b"-", b"_", b"#", b"\xf0\x9f\x90\x82", b"null", b"true", b"*", b"|", b";", b"/", b"?"),
 )
 _DATA: Final[tuple[Tree, ...]] = (
@@ -35,10 +35,14 @@ _REPLIES: Final[tuple[Tree, ...]] = (
     *(ReplyError("MOVED 1 127.0.0.1:7001"), ReplyError("ASK 1 127.0.0.1:7001"), ReplyError("")),
     *(ReplyError("NOPERM no"), ReplyError("WRONGTYPE no"), ReplyError("ERR no"), ReplyError("LOADING no")),
 )
+_DEEP: Final = b"[" * 2000  # half a second for YAML: one word in so many
+_ONE_DEEP: Final = 3000
 _DIGITS: Final = re.compile(rb"\d+(?:\.\d+)?")
 _MOST_BYTES: Final = 200_000
 _DEEPEST: Final = 9  # lists within lists, as hiredis reads them; no answer of JSON has more either
 _DOWN: Final = 0.85  # how often a part of a container is changed rather than the container
+_ONE_MORE: Final = 0.4  # how often a change is followed by another one: most often one place is odd
+_MOST_CHANGES: Final = 4
 
 
 class Mutator:
@@ -55,27 +59,32 @@ class Mutator:
 
     def changed_bytes(self, raw: bytes, other: bytes) -> bytes:
         """One to four changes; `other` is another input, of which a part may be taken."""
-        for _ in range(1 + self._below(4)):
+        for _ in range(self._changes()):
             raw = self._of_bytes[self._below(len(self._of_bytes))](raw, other)
         return raw[:_MOST_BYTES]
 
     def changed_data(self, data: Tree, other: Tree) -> Tree:
         """The same for data of JSON."""
-        changed = self._changed(data, other, _DATA)
-        return changed if _is_shallow(changed, _DEEPEST + 3) else data
+        return self._changed(data, other, _DATA, _DEEPEST + 3)
 
     def changed_replies(self, replies: Tree, other: Tree) -> Tree:
         """The same for replies of Redis; the outermost list stays one."""
-        changed = self._changed(replies, other, _REPLIES)
-        return changed if isinstance(changed, list) and _is_shallow(changed, _DEEPEST) else replies
+        changed = self._changed(replies, other, _REPLIES, _DEEPEST)
+        return changed if isinstance(changed, list) else replies
 
     # --- bytes -------------------------------------------------------------------------------------------
 
     def _below(self, limit: int) -> int:
         return int(self._random() * limit)
 
+    def _changes(self) -> int:
+        changes = 1
+        while changes < _MOST_CHANGES and self._random() < _ONE_MORE:
+            changes += 1
+        return changes
+
     def _word(self) -> bytes:
-        return self._words[self._below(len(self._words))]
+        return self._words[self._below(len(self._words))] if self._below(_ONE_DEEP) else _DEEP
 
     def _span(self, raw: bytes) -> tuple[int, int]:
         start = self._below(len(raw) + 1)
@@ -138,19 +147,29 @@ class Mutator:
 
     # --- data --------------------------------------------------------------------------------------------
 
-    def _changed(self, data: Tree, other: Tree, extremes: Sequence[Tree]) -> Tree:
-        for _ in range(1 + self._below(3)):
-            data = self._within(data, other, extremes)
+    def _changed(self, data: Tree, other: Tree, extremes: Sequence[Tree], levels: int) -> Tree:
+        for _ in range(self._changes()):
+            data = self._within(data, other, extremes, levels)
         return data
 
-    def _within(self, data: Tree, other: Tree, extremes: Sequence[Tree]) -> Tree:
-        """One change somewhere in it; what is not changed is the same object."""
+    def _within(self, data: Tree, other: Tree, extremes: Sequence[Tree], levels: int) -> Tree:
+        """One change somewhere in it; what is not changed is the same object. `levels`: so many containers
+        may be within each other."""
         if isinstance(data, list) and data and self._random() < _DOWN:
-            at = self._below(len(data))
-            return [*data[:at], self._within(data[at], other, extremes), *data[at + 1 :]]
+            at = self._one_of(data, range(len(data)))
+            return [*data[:at], self._within(data[at], other, extremes, levels - 1), *data[at + 1 :]]
         if isinstance(data, dict) and data and self._random() < _DOWN:
-            key = list(data)[self._below(len(data))]
-            return {**data, key: self._within(data[key], other, extremes)}
+            key = self._one_of(data, list(data))
+            return {**data, key: self._within(data[key], other, extremes, levels - 1)}
+        made = self._instead(data, other, extremes)
+        return made if _is_shallow(made, levels) else data
+
+    def _one_of(self, data: Tree, keys: Sequence[Any]) -> Any:
+        """A key, rather of a container: most of an input is below it, and the rest is in each answer."""
+        key = keys[self._below(len(keys))]
+        return key if isinstance(data[key], list | dict) else keys[self._below(len(keys))]
+
+    def _instead(self, data: Tree, other: Tree, extremes: Sequence[Tree]) -> Tree:
         kind = self._random()
         if kind < 0.25:
             return extremes[self._below(len(extremes))]
@@ -182,7 +201,8 @@ class Mutator:
             case 4:
                 return data[min(one, two) : max(one, two)]
             case 5:
-                return data[one : one + 1] * (1 + self._below(50)) + data
+                times = 1 + self._below(50 if self._below(10) == 0 else 3)
+                return data[one : one + 1] * times + data
         return [data]
 
     def _mapping(self, data: dict[Any, Tree], extremes: Sequence[Tree]) -> Tree:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final
+from unittest.mock import patch
 
 from exporter.api.forward import ScalerClient
 from exporter.assessment import Assessment
@@ -21,6 +22,7 @@ from exporter.views import About, status_view
 from exporter.web.app import make_exporter_app
 from exporter.web.status_page import page_query_of
 from scaler.app import make_scaler_app
+from scaler.busy import busy_jobs_of
 from scaler.config.settings import ScalerSettings
 from scaler.state.model import State, from_json, state_text, to_data
 from scaler.state.store import Update
@@ -28,9 +30,11 @@ from service.api.auth import ApiKeyAuth
 from service.api.settings import ApiSettings
 from service.clock import Deadline
 from service.i18n import preferred
+from service.json_text import json_text, read_json
+from service.turns import in_turn
 from service.web.negotiate import accepts_gzip, metrics_format, scrape_seconds
 from tests.fuzz.inputs import JSON, TEXT
-from tests.fuzz.search import Target
+from tests.fuzz.search import REFUSED, Target
 from tests.support.assessments import assessment
 from tests.support.exporter_app import FakeExporter
 from tests.support.scaling_view import view
@@ -107,14 +111,18 @@ async def _request(app: Any, scope: dict[str, Any], body: bytes) -> int:
     return statuses[0]
 
 
+async def _in_no_thread(work: Callable[[], Any], **_: object) -> Any:
+    return work()
+
+
 def _raw(value: Any) -> bytes:
     return str(value).encode("utf-8", "replace")[:70_000].replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-def _asked(app: Any, data: Any) -> None:
+def _asked(app: Any, data: Any) -> object:
     """A request as data: method, path, query, headers, body (a text as it is, anything else as JSON)."""
     if not isinstance(data, dict):
-        return
+        return REFUSED
     headers = data.get("headers")
     named = headers if isinstance(headers, dict) else {}
     pairs = [(_raw(name).lower(), _raw(value)) for name, value in named.items() if str(name)]
@@ -138,8 +146,10 @@ def _asked(app: Any, data: Any) -> None:
         "client": (f"10.0.0.{next(_callers)}", 1),
         "server": ("127.0.0.1", 9877),
     }
-    status = _LOOP.run_until_complete(_request(app, scope, raw))
+    with patch.object(in_turn, "run_sync", _in_no_thread):
+        status = _LOOP.run_until_complete(_request(app, scope, raw))
     assert status in _ANSWERS, status
+    return None if status < 400 else REFUSED
 
 
 _EXPORTER: Final = _Exporter()
@@ -148,14 +158,14 @@ _EXPORTER_APP: Final = make_exporter_app(_EXPORTER, ApiKeyAuth(_API, "CRON_API_K
 _SCALER_APP: Final = make_scaler_app(_SCALER, ApiKeyAuth(_API, "CRON_API_KEY"), "1.2.3")
 
 
-def _exporter_request(data: Any) -> None:
+def _exporter_request(data: Any) -> object:
     _EXPORTER.switch = Switch(MonitoringSettings())
-    _asked(_EXPORTER_APP, data)
+    return _asked(_EXPORTER_APP, data)
 
 
-def _scaler_request(data: Any) -> None:
+def _scaler_request(data: Any) -> object:
     _SCALER.state = State()
-    _asked(_SCALER_APP, data)
+    return _asked(_SCALER_APP, data)
 
 
 def _accept(raw: bytes) -> None:
@@ -168,16 +178,27 @@ def _accept(raw: bytes) -> None:
     page_query_of({"q": header, "page": header, "sort": header, "lang": header}, header)
 
 
-def _neighbours(data: Any) -> None:
+def _neighbours(data: Any) -> object:
     """The page with what the scaler and Prometheus answered; `fetch_status` lets a mapping through."""
     if not isinstance(data, Mapping):
-        return
+        return REFUSED
     alerts = None
-    with contextlib.suppress(ValueError):
+    with suppress(ValueError):
         alerts = PeerStatus(1.0, firing_alerts(data.get("alerts")), "")
     scaler = data.get("scaler")
     peers = Peers(PeerStatus(1.0, scaler, "") if isinstance(scaler, dict) else None, alerts)
     status_page(_VIEW, page_query_of({}, None), peers=peers, now=2.0).encode("utf-8", "replace")
+    return None if peers.scaler and alerts else REFUSED
+
+
+def _answer(raw: bytes) -> object:
+    """The body of an answer of another program: what is accepted can be written and read again."""
+    data = read_json(raw, most=1 << 20)
+    assert json_text(read_json(json_text(data).encode())) == json_text(data)
+    for read in (firing_alerts, busy_jobs_of):
+        with suppress(ValueError):
+            read(data)
+    return None
 
 
 def _cgroup(data: Any) -> None:
@@ -204,5 +225,22 @@ TARGETS_OF_HTTP: Final = (
         words=(b"q=", b";", b",", b"application/openmetrics-text", b"version=1.0.0", b"*/*", b"gzip", b"id"),
     ),
     Target("neighbours", JSON, _neighbours),
+    Target(
+        "answer",
+        TEXT,
+        _answer,
+        (ValueError,),
+        words=(
+            b'"workers"',
+            b'"unnamed"',
+            b'"cut_off"',
+            b"\\ud800",
+            b"\\u0000",
+            b"1e400",
+            b"{}",
+            b"[]",
+            b'""',
+        ),
+    ),
     Target("cgroup", JSON, _cgroup, words=(b"max", b"inactive_file ", b"0::/", b":memory:", b"-1")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from exporter.address import is_socket, parse_url, server_at, split_address
@@ -10,6 +11,7 @@ from exporter.bullmq.clients import bytes_per_client, client_names, count_worker
 from exporter.bullmq.keys import candidate_of, is_tagged, slot_of, worker_queues
 from exporter.redis.clocks import parse_time, server_time
 from exporter.redis.collect import unpack_node
+from exporter.redis.connection.endpoints import is_name, node_at, prefers_names, same_ip
 from exporter.redis.errors import RecentCounts, watched_totals
 from exporter.redis.failovers import FailoverState, observe
 from exporter.redis.info import mode_of, role_of, whole_number
@@ -20,7 +22,7 @@ from exporter.snapshot.redis import RedisState, Topology, TopologyNode
 from exporter.snapshot.whole import Snapshot
 from service.outcome import Ok
 from tests.fuzz.inputs import REPLIES, TEXT
-from tests.fuzz.search import FIXTURES, Target
+from tests.fuzz.search import FIXTURES, REFUSED, Target
 from tests.fuzz.shown import show
 
 _ADDRESS: Final = "127.0.0.1:7001"
@@ -51,14 +53,29 @@ def _cluster_nodes(raw: bytes) -> None:
     show(Snapshot(1000.0, redis=Ok(RedisState(topology, dict.fromkeys([_ADDRESS], info)), 0.01)))
 
 
-def _sentinel(replies: list[Any]) -> None:
+def _cluster_shards(replies: list[Any]) -> object:
+    """The reply, and what a redirection names."""
+    nodes = merge_cluster_views({_ADDRESS: _VIEW}).nodes
+    known = [replace(node, hostname="cache-1") for node in nodes]
+    preferred = [prefers_names(reply, known) for reply in replies]
+    for reply in replies:
+        if isinstance(reply, bytes):
+            text = reply.decode("utf-8", "surrogateescape")
+            node_at(text, known, seen_from=_ADDRESS)
+            is_name(text), same_ip(text, "10.0.0.1")
+    return None if any(choice is not None for choice in preferred) else REFUSED
+
+
+def _sentinel(replies: list[Any]) -> object:
     if len(replies) != 5:  # there are as many replies as commands, or none
-        return
+        return REFUSED
     view = parse_sentinel(replies)
     if isinstance(view, SentinelView):
         sentinel, topology = merge_sentinel_views("mymaster", {"127.0.0.1:26379": view})
         observe(FailoverState(), topology)
         show(Snapshot(1000.0, redis=Ok(RedisState(topology, {}, sentinel), 0.01)))
+        return None
+    return REFUSED
 
 
 def _clients(raw: bytes) -> None:
@@ -73,16 +90,18 @@ def _clients(raw: bytes) -> None:
         assert queue is None or is_tagged(queue) in (True, False)
 
 
-def _url(raw: bytes) -> None:
-    text = raw.decode("utf-8", "surrogateescape")
+def _url(raw: bytes) -> object:
+    text, taken = raw.decode("utf-8", "surrogateescape"), REFUSED
     for read in (parse_url, split_address, lambda host: server_at(host, 6379)):
         with suppress(ValueError):
             read(text)
+            taken = None
     is_socket(text)
+    return taken
 
 
-def _time(replies: list[Any]) -> None:
-    parse_time(replies[0] if replies else None)
+def _time(replies: list[Any]) -> object:
+    return REFUSED if parse_time(replies[0] if replies else None) is None else None
 
 
 TARGETS_OF_REDIS: Final = (
@@ -93,6 +112,12 @@ TARGETS_OF_REDIS: Final = (
         _cluster_nodes,
         seeds=("redis-*/cluster-nodes.txt",),
         words=(b"myself", b"fail?", b"noaddr", b"[93-<-id]", b"0-16383", b"16384", b"@", b",?", b"slave"),
+    ),
+    Target(
+        "cluster_shards",
+        REPLIES,
+        _cluster_shards,
+        words=(b"endpoint", b"hostname", b"nodes", b"slots", b"cache-1", b"::ffff:10.0.0.1", b"?:7001"),
     ),
     Target("sentinel", REPLIES, _sentinel),
     Target("clients", TEXT, _clients, words=(b" name=bull:", b" db=", b" cmd=bzpopmin", b":w:", b":qe")),

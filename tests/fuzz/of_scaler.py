@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from io import StringIO
 from typing import Any, Final
@@ -34,8 +35,8 @@ from scaler.state.model import (
     without_expired,
 )
 from service.outcome import UnreadableError
-from tests.fuzz.inputs import JSON, LINES, TEXT
-from tests.fuzz.search import Target
+from tests.fuzz.inputs import JSON, LINES, TEXT, compact
+from tests.fuzz.search import REFUSED, Target
 
 _SETTINGS: Final = ScalerSettings.model_validate(
     {
@@ -53,9 +54,12 @@ _SETTINGS: Final = ScalerSettings.model_validate(
 _AT: Final = 1795938334.0
 
 
-def _decide(sample: QueueSample | Missing, memory: Any = None) -> None:
-    for target in _SETTINGS.targets:
-        policy = checked_policy(_SETTINGS, target, {})
+_POLICIES: Final = {target.name: checked_policy(_SETTINGS, target, {}) for target in _SETTINGS.targets}
+
+
+def _decide(sample: QueueSample | Missing, memory: Any = None, *, names: Collection[str] = _POLICIES) -> None:
+    for name in names:
+        policy = _POLICIES[name]
         observation = Observation(_AT + 1, 3, 3, sample, 10.0)
         decision, after = step(policy, 5.0, observation, _NOBODY, memory)
         assert policy.min_workers <= decision.workers <= policy.max_workers or decision.workers == 3
@@ -75,27 +79,28 @@ def _prometheus(document: Any) -> None:
     _decide(sample)
 
 
-def _histogram(document: Any) -> None:
-    for seconds in run_time_p99s(vector(document)).values():
-        assert seconds >= 0
+def _histogram(document: Any) -> object:
+    found = run_time_p99s(vector(document))
+    assert all(seconds >= 0 for seconds in found.values())
+    return None if found else REFUSED
 
 
-def _range(document: Any) -> None:
-    matrix(document)
+def _range(document: Any) -> object:
+    return None if any(matrix(document).values()) else REFUSED
 
 
-def _state(raw: bytes) -> None:
+def _state(raw: bytes) -> object:
     """What the state has must be usable in each step, and what is written must be read again."""
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        return
+        return REFUSED
     state, _ = from_json(text)
     for name in ("mail", "video"):
         learned, _ = load_learned(state.learned.get(name, {}))
         json.dumps(dump_learned(learned))
-        _decide(QueueSample(_AT, 5.0, 1.0, completed=10.0, failed=0.0), learned.memory)
-        _decide(Missing("empty", "no data"), learned.memory)
+        _decide(QueueSample(_AT, 5.0, 1.0, completed=10.0, failed=0.0), learned.memory, names=[name])
+        _decide(Missing("empty", "no data"), learned.memory, names=[name])
         control(state.operator, name, _AT)
         override = state.operator.overrides.get(name)
         if override is not None:
@@ -106,34 +111,42 @@ def _state(raw: bytes) -> None:
     again, _ = from_json(state_text(merged(json.loads(text), state, state)))
     assert again.operator == state.operator
     state_text(to_data(state)).encode()
+    return None
 
 
-def _kubernetes(data: Any) -> None:
+def _kubernetes(data: Any) -> object:
     """One object, read as each kind. What raises ValueError is reported as an answer that is not valid."""
     if not isinstance(data, dict):  # the client refuses it
-        return
+        return REFUSED
+    taken = REFUSED
     for read in (workload_of, workload_of_scale, pod_of):
         with suppress(ValueError):
             read(data)
+            taken = None
     with suppress(ValueError):
         conflicts_of([data], [data])
     with suppress(ValueError):
         acquire_or_renew(record_of(data), "me", 15, _AT)
+        taken = None
     str(error_of_response("get pods", 409, json.dumps(data).encode(), str(data.get("retryAfter"))))
+    return taken
 
 
-def _lines(raw: bytes) -> None:
+def _lines(raw: bytes) -> object:
     """As `scaling decide` reads them: each line has its reply, which is JSON."""
     replies = StringIO()
     reply_to_lines(StringIO(raw.decode("utf-8", "replace")), replies)
-    for line in replies.getvalue().splitlines():
-        assert isinstance(json.loads(line), dict)
+    read = [json.loads(line) for line in replies.getvalue().splitlines()]
+    assert all(isinstance(reply, dict) for reply in read)
+    return None if any("error" not in reply for reply in read) else REFUSED
 
 
-def _config_map(data: Any) -> None:
-    if isinstance(data, dict):
-        raw, _ = raw_state(data)
-        from_data(raw)
+def _config_map(data: Any) -> object:
+    if not isinstance(data, dict):
+        return REFUSED
+    raw, _ = raw_state(data)
+    from_data(raw)
+    return None if raw else REFUSED
 
 
 _NOBODY: Final = control(from_json('{"format": "oxherd scaler 1"}')[0].operator, "mail", 0.0)
@@ -141,7 +154,7 @@ TARGETS_OF_SCALER: Final = (
     Target("prometheus", JSON, _prometheus, (UnreadableError,)),
     Target("run_times", JSON, _histogram, (UnreadableError,)),
     Target("range", JSON, _range, (UnreadableError,)),
-    Target("scaler_state", JSON, lambda data: _state(JSON.encoded(data)), (StateError,)),
+    Target("scaler_state", JSON, lambda data: _state(compact(data)), (StateError,)),
     Target(
         "scaler_state_text",
         TEXT,

@@ -17,29 +17,36 @@ from service.config.load import ConfigError, Loaded, masked
 from service.web.web_config import WebConfig, WebConfigError
 from tests.fuzz.inputs import JSON, TEXT
 from tests.fuzz.scratch import scratch
-from tests.fuzz.search import Target
+from tests.fuzz.search import REFUSED, Target
+
+_NOTHING_OF_EXPORTER: Final = exporter_environment({})
+_NOTHING_OF_SCALER: Final = scaler_environment({})
 
 
-def _exporter(text: str, environ: dict[str, str]) -> None:
+def _exporter(text: str, environ: dict[str, str]) -> object:
     try:
-        loaded = load_exporter_settings(text, exporter_environment(environ), file="exporter.yml")
+        given = exporter_environment(environ) if environ else _NOTHING_OF_EXPORTER
+        loaded = load_exporter_settings(text, given, file="exporter.yml")
     except ConfigError as error:
         _check_message(error)
-        return
+        return REFUSED
     _check_shown(loaded)
     all_secrets(loaded.model)
     exporter_notices(loaded, environ)
+    return None
 
 
-def _scaler(text: str, environ: dict[str, str]) -> None:
+def _scaler(text: str, environ: dict[str, str]) -> object:
     try:
-        loaded = load_scaler_settings(text, scaler_environment(environ), file="scaler.yml")
+        given = scaler_environment(environ) if environ else _NOTHING_OF_SCALER
+        loaded = load_scaler_settings(text, given, file="scaler.yml")
     except ConfigError as error:
         _check_message(error)
-        return
+        return REFUSED
     _check_shown(loaded)
     ignored_settings(loaded)
     differences(loaded.model, loaded.model)
+    return None
 
 
 def _check_message(error: ConfigError) -> None:
@@ -53,20 +60,21 @@ def _check_shown(loaded: Loaded[Any]) -> None:
     json.dumps(masked(loaded.model), default=str)
 
 
-def _exporter_file(raw: bytes) -> None:
-    _exporter(raw.decode("utf-8", "replace"), {})
+def _exporter_file(raw: bytes) -> object:
+    return _exporter(raw.decode("utf-8", "replace"), {})
 
 
-def _scaler_file(raw: bytes) -> None:
-    _scaler(raw.decode("utf-8", "replace"), {})
+def _scaler_file(raw: bytes) -> object:
+    return _scaler(raw.decode("utf-8", "replace"), {})
 
 
-def _environment(data: Any) -> None:
+def _environment(data: Any) -> object:
     """Names and values as texts, as those of a process are: without a NUL, an odd byte as a surrogate."""
-    if isinstance(data, dict):
-        environ = {str(name).replace("\0", ""): str(value).replace("\0", "") for name, value in data.items()}
-        _exporter("", environ)
-        _scaler("", environ)
+    if not isinstance(data, dict):
+        return REFUSED
+    environ = {str(name).replace("\0", ""): str(value).replace("\0", "") for name, value in data.items()}
+    results = (_exporter("", environ), _scaler("", environ))
+    return REFUSED if results == (REFUSED, REFUSED) else None
 
 
 def _web_config(raw: bytes) -> None:
@@ -83,9 +91,9 @@ _YAML: Final = (
     *(b"2026-01-01", b"0o17", b"0b1", b"1:2:3", b".inf", b".nan", b"~", b"yes", b"---\n", b"\n  ", b"#"),
 )
 TARGETS_OF_SETTINGS: Final = (
-    Target("exporter_settings", JSON, lambda data: _exporter_file(JSON.encoded(data))),
+    Target("exporter_settings", JSON, lambda data: _exporter(json.dumps(data), {})),
     Target("exporter_settings_text", TEXT, _exporter_file, words=_YAML),
-    Target("scaler_settings", JSON, lambda data: _scaler_file(JSON.encoded(data))),
+    Target("scaler_settings", JSON, lambda data: _scaler(json.dumps(data), {})),
     Target("scaler_settings_text", TEXT, _scaler_file, words=_YAML),
     Target("web_config", TEXT, _web_config, (WebConfigError,), words=_YAML),
     Target(

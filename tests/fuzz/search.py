@@ -19,16 +19,20 @@ FIXTURES: Final = Path(__file__).parents[1] / "fixtures"
 
 SLOW_SECONDS: Final = 2.0
 """CPU seconds of one input: more is a finding, too."""
+BLOCK: Final = 10_000
+"""So many inputs are made of the corpus alone, then the next ones: a run can begin with any block."""
+REFUSED: Final = object()
+"""What a target returns for an input that it does not go on with."""
 _MOST_FINDINGS: Final = 20
-_KEPT: Final = 0.1  # how often a changed input is changed further
+_KEPT: Final = 0.1  # how often a changed input that was taken is changed further
 _GENERATIONS: Final = 4  # how often that is done: they get larger, and less like what they were
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is given inputs. `allowed`: exceptions that say that an input is invalid; `seeds`: patterns of
-    files besides those of its folder in the corpus; `words`: what inputs have in them; `quick`: how many
-    inputs a run of all tests has."""
+    """What is given inputs. `run` returns REFUSED for one that it does not go on with, or raises one of
+    `allowed`. `seeds`: patterns of files besides those of its folder in the corpus; `words`: what inputs have
+    in them; `quick`: how many inputs a run of all tests has."""
 
     name: str
     form: Form
@@ -46,17 +50,22 @@ class Target:
 
     def failure(self, value: Any) -> BaseException | None:
         """What this input raises that is not allowed; a TimeoutError if it took too long."""
-        began = perf_counter()
-        cpu = process_time()
+        result = self.outcome(value)
+        return result if isinstance(result, BaseException) else None
+
+    def outcome(self, value: Any) -> BaseException | bool:
+        """The failure, or whether the input was taken rather than refused."""
+        began, cpu = perf_counter(), process_time()
+        taken = False
         try:
-            self.run(value)
+            taken = self.run(value) is not REFUSED
         except self.allowed:
             pass
         except (Exception, RecursionError) as error:  # noqa: BLE001  # that is what is looked for
             return error
         if perf_counter() - began > SLOW_SECONDS and process_time() - cpu > SLOW_SECONDS:
             return TimeoutError(f"{process_time() - cpu:.1f} s of CPU")
-        return None
+        return taken
 
 
 @dataclass
@@ -83,42 +92,79 @@ class Finding:
 
 @dataclass
 class Search:
-    """The same seed gives the same inputs."""
+    """The same seed gives the same inputs. `taken`: how many of them were not refused; `end`: the number of
+    the input with which another run goes on."""
 
     target: Target
     seed: int
     findings: dict[str, Finding] = field(default_factory=dict)
     inputs: int = 0
+    taken: int = 0
+    end: int = 0
+    interrupted: bool = False
 
-    def run(self, inputs: int) -> None:
-        """The corpus, and so many inputs made of it. Ends early with many different findings."""
-        corpus = list(self.target.corpus().values())
-        for value in corpus:
-            self._try(value)
-        for value in self._made(corpus, inputs):
-            self._try(value)
+    def run(self, inputs: int, begin: int = 0, tell: Callable[[int], object] = bool) -> None:
+        """The corpus, and so many inputs made of it, from number `begin` on, which is that of a block. Ends
+        early at a KeyboardInterrupt, or with many different findings. `tell` is given the number with which
+        each block begins."""
+        corpus, self.end = list(self.target.corpus().values()), begin
+        try:
+            for value in corpus:
+                self._try(value)
+            while self.end < begin + inputs and len(self.findings) < _MOST_FINDINGS:
+                tell(self.end)
+                count = min(BLOCK, begin + inputs - self.end)
+                self._block(corpus, self.end // BLOCK, count)
+                self.end += count
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def _block(self, corpus: list[Any], number: int, inputs: int) -> None:
+        for value, keep in self._made(corpus, number, inputs):
+            if self._try(value):
+                keep()
             if len(self.findings) >= _MOST_FINDINGS:
                 return
 
-    def _made(self, corpus: list[Any], inputs: int) -> Iterator[Any]:
-        random = Random(f"{self.target.name} {self.seed}")
+    def _made(self, corpus: list[Any], block: int, inputs: int) -> Iterator[tuple[Any, Callable[[], None]]]:
+        """Inputs, each with what makes it one to change further. A block does not depend on others."""
+        random = Random(f"{self.target.name} {self.seed} {block}")
         mutator, changed = Mutator(random, self.target.words), self.target.form.changed
         pool, chance = [(value, 0) for value in corpus], random.random
+        least, most = len(corpus), 2 * len(corpus) + 20
+        generation, made = 0, None
+
+        def keep() -> None:
+            if generation >= _GENERATIONS or chance() >= _KEPT:
+                return
+            if len(pool) < most:
+                pool.append((made, generation + 1))
+            else:  # one of the changed ones makes room
+                pool[least + int(chance() * (most - least))] = (made, generation + 1)
+
         for _ in range(inputs):
             value, generation = pool[int(chance() * len(pool))]
             made = changed(mutator, value, pool[int(chance() * len(pool))][0])
-            yield made
-            if generation < _GENERATIONS and chance() < _KEPT:
-                if len(pool) < 2 * len(corpus) + 20:
-                    pool.append((made, generation + 1))
-                else:  # one of the changed ones makes room
-                    pool[len(corpus) + int(chance() * (len(pool) - len(corpus)))] = (made, generation + 1)
+            yield made, keep
 
-    def _try(self, value: Any) -> None:
+    def _try(self, value: Any) -> bool:
+        """Whether it was taken."""
+        began = perf_counter()
+        try:
+            outcome = self.target.outcome(value)
+        except KeyboardInterrupt as interrupt:
+            seconds = perf_counter() - began
+            if seconds > SLOW_SECONDS:
+                error = TimeoutError(f"still at it after {seconds:.1f} s")
+                self._found(value, error.with_traceback(interrupt.__traceback__))
+            raise
         self.inputs += 1
-        error = self.target.failure(value)
-        if error is None:
-            return
+        self.taken += outcome is True
+        if isinstance(outcome, BaseException):
+            self._found(value, outcome)
+        return outcome is True
+
+    def _found(self, value: Any, error: BaseException) -> None:
         where = f"{type(error).__name__} {_last_of_ours(error.__traceback__)}"
         if where in self.findings:
             self.findings[where].times += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.fuzz.of_doctor import TARGETS_OF_DOCTOR
 from tests.fuzz.of_http import TARGETS_OF_HTTP
 from tests.fuzz.of_monitor import TARGETS_OF_MONITOR
 from tests.fuzz.of_queues import TARGETS_OF_QUEUES
@@ -21,5 +22,6 @@ TARGETS: Final[dict[str, Target]] = {
         *TARGETS_OF_SETTINGS,
         *TARGETS_OF_HTTP,
         *TARGETS_OF_MONITOR,
+        *TARGETS_OF_DOCTOR,
     )
 }

@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from exporter.redis.protocol import ReplyError
+from tests.fuzz import search
 from tests.fuzz.__main__ import main
 from tests.fuzz.inputs import JSON, REPLIES, TEXT
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.search import Search, Target
 from tests.fuzz.targets import TARGETS
+
+_TAKEN = 0.1
 
 
 @pytest.mark.fault
@@ -24,9 +31,11 @@ from tests.fuzz.targets import TARGETS
 def test_no_input_raises_what_nobody_expects(name: str) -> None:
     target = TARGETS[name]
     assert target.corpus()
-    search = Search(target, seed=20)
-    search.run(target.quick)
-    assert not search.findings, "\n\n".join(finding.text for finding in search.findings.values())
+    run = Search(target, seed=20)
+    run.run(target.quick)
+    assert not run.findings, "\n\n".join(finding.text for finding in run.findings.values())
+    # Where nearly all are refused at the first look, nothing is said of what comes after it.
+    assert run.taken / run.inputs > _TAKEN, f"{run.taken} of {run.inputs} were taken"
 
 
 def planted(raw: bytes) -> None:
@@ -38,9 +47,9 @@ def planted(raw: bytes) -> None:
 
 def test_what_raises_is_found_and_kept(tmp_path: Path) -> None:
     target = Target("planted", TEXT, planted, (ValueError,), seeds=("redis-7.2/cluster-info.txt",))
-    search = Search(target, seed=1)
-    search.run(300)
-    (finding,) = search.findings.values()
+    run = Search(target, seed=1)
+    run.run(300)
+    (finding,) = run.findings.values()
     assert finding.times > 1
     assert isinstance(finding.error, KeyError)
     kept = finding.keep(tmp_path)
@@ -53,9 +62,53 @@ def test_a_seed_gives_the_same_inputs(name: str) -> None:
 
     def made() -> list[bytes]:
         corpus = list(target.corpus().values())
-        return [target.form.encoded(value) for value in Search(target, seed=3)._made(corpus, 50)]
+        return [target.form.encoded(value) for value, _ in Search(target, seed=3)._made(corpus, 0, 50)]
 
     assert made() == made()
+
+
+def test_a_run_goes_on_where_another_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK", 40)
+
+    def given(*runs: tuple[int, int]) -> list[bytes]:
+        taken: list[bytes] = []
+        target = Target("planted", TEXT, taken.append, seeds=("redis-7.2/cluster-info.txt",))
+        for begin, inputs in runs:
+            Search(target, seed=1).run(inputs, begin)
+        return taken
+
+    (whole, first, rest) = (given(run) for run in ((0, 100), (0, 40), (40, 60)))
+    assert whole == first + rest[1:]  # each begins with the corpus
+    assert len(set(whole)) > 80
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_says_how_far_it_came(number: int) -> None:
+    command = [sys.executable, "-m", "tests.fuzz", "time"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # it has begun
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=20)
+    said = re.search(r"time: (\d+) inputs.*\ninterrupted; the rest of time: --seed 1 --from (\d+)\n", out)
+    assert said, out
+    assert int(said[2]) <= int(said[1]) <= int(said[2]) + search.BLOCK + len(TARGETS["time"].corpus())
+    assert process.returncode == 130
+
+
+def test_an_input_that_does_not_end_is_kept_when_the_run_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "SLOW_SECONDS", 0.0)
+
+    def interrupted(_: bytes) -> None:
+        raise KeyboardInterrupt
+
+    run = Search(Target("planted", TEXT, interrupted, seeds=("redis-7.2/cluster-info.txt",)), seed=1)
+    run.run(10)
+    (finding,) = run.findings.values()
+    assert isinstance(finding.error, TimeoutError)
+    assert (run.interrupted, run.inputs) == (True, 0)
 
 
 def test_replies_are_kept_as_redis_sends_them() -> None:

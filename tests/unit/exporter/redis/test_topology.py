@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,26 @@ _TEXT = st.lists(st.lists(_WORD, max_size=12).map(" ".join), max_size=5).map("\n
 def test_no_views_raise_and_no_slot_has_two_owners(texts: dict[str, str]) -> None:
     topology = merge_cluster_views({viewer: parse_cluster_nodes(text) for viewer, text in texts.items()})
     assert topology.slots_covered() <= 16384
+
+
+_SPANS = st.tuples(st.integers(0, 40), st.integers(0, 20)).map(lambda span: (span[0], sum(span)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.lists(_SPANS, max_size=6)), min_size=1, max_size=5))
+def test_each_slot_is_that_of_the_claim_with_the_highest_epoch(
+    claims: list[tuple[int, list[tuple[int, int]]]],
+) -> None:
+    owners: dict[int, str] = {}
+    for name, (_, spans) in sorted(enumerate(claims), key=lambda claim: claim[1][0]):
+        owners |= {slot: str(name) for first, last in spans for slot in range(first, last + 1)}
+    view = "\n".join(
+        f"{name} h:{name} master - 0 0 {epoch} connected {' '.join(f'{a}-{b}' for a, b in spans)}"
+        for name, (epoch, spans) in enumerate(claims)
+    )
+    for node in merge_cluster_views({"h:1": parse_cluster_nodes(view)}).nodes:
+        assert all(one[1] + 1 < two[0] for one, two in pairwise(node.slots))
+        owned = {slot for first, last in node.slots for slot in range(first, last + 1)}
+        assert owned == {slot for slot, owner in owners.items() if owner == node.node_id}
 
 
 @st.composite

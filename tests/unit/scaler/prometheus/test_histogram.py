@@ -96,6 +96,7 @@ def test_each_queue_has_its_own_and_of_several_exporters_the_longest() -> None:
         None,
         {},
         {"metric": {"le": "x"}, "value": [1, "1"]},
+        {"metric": {"le": 10**400}, "value": [1, "1"]},
         {"metric": {}, "value": [1, "NaN"]},
         {"metric": {"le": "+Inf"}, "value": [1, "1"]},
     ],
@@ -192,6 +193,7 @@ def test_exporters_with_different_forms_have_their_own() -> None:
         {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": [[0, "1", "2", "Inf"]]}]},
         {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": [[0, "1", "2"]]}]},
         {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": 7}]},
+        {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": [[0, 10**400, "2", "1"]]}]},
     ],
 )
 def test_what_is_no_native_histogram_is_an_error(entry: dict[str, Any]) -> None:
