@@ -116,6 +116,8 @@ class Deployment:
                 return shared.result(deadline.remaining())
             except NotDoneError:
                 raise UnreadableError("timeout", "node discovery is still running") from None
+            finally:
+                del shared  # as below
         try:
             topology = self._discover(deadline)
         except BaseException as error:
