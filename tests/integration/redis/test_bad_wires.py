@@ -17,9 +17,9 @@ from exporter.run import Exporter
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer
+from lab.wires import MODES, BadWire, Send, as_it_is, bad_wire, endless
 from tests.support.scrapes import Values, get, scrape
 from tests.support.starving import started
-from tests.support.wires import MODES, BadWire, Send, as_it_is, bad_wire, endless
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]  # 3 to 12 s each alone
 
