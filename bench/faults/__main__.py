@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--rate", type=float, default=1000.0, metavar="JOBS/S", help="of the short jobs")
     parser.add_argument("--record", type=Path, metavar="FILE")
-    parser.add_argument("--only", type=_kinds, default=(), metavar="KIND,...", help="these in turn")
+    parser.add_argument("--only", type=kinds_of, default=(), metavar="KIND,...", help="these in turn")
     options = parser.parse_args(arguments)
     random = Random(options.seed)
     seconds = 60 * options.minutes
@@ -117,13 +117,14 @@ def _print(happened: Sequence[Fault], outcomes: Sequence[Outcome], tallies: Sequ
         )
 
 
-def _kinds(text: str) -> list[Kind]:
-    """Raises ArgumentTypeError: there is no such fault."""
-    kinds = [kind for kind in SECONDS for name in text.split(",") if kind == name.strip()]
-    names = {name.strip() for name in text.split(",")}
-    if names != set(kinds):
-        raise argparse.ArgumentTypeError(f"{sorted(names - set(kinds))}: the kinds are {', '.join(SECONDS)}")
-    return sorted(kinds, key=text.index)
+def kinds_of(text: str) -> list[Kind]:
+    """Those of a list with commas, in its order. Raises ArgumentTypeError: there is no such fault."""
+    known: dict[str, Kind] = {kind: kind for kind in SECONDS}
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown}: the kinds are {', '.join(SECONDS)}")
+    return [known[name] for name in names]
 
 
 def _play(world: World, seconds: float, planned: Sequence[Fault]) -> list[Fault]:

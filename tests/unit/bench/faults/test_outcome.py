@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from binascii import crc_hqx
 from collections import Counter
 from dataclasses import replace
@@ -9,6 +10,7 @@ from random import Random
 
 import pytest
 
+from bench.faults.__main__ import kinds_of
 from bench.faults.outcome import Look, Outcome, findings, usable, windows_of
 from bench.faults.plan import EVERY, LOADS, SECONDS, Fault, arrivals, excused, faults
 from bench.programs import JobTimes
@@ -104,6 +106,12 @@ def test_only_the_kinds_that_are_wanted_come_in_turn() -> None:
     planned = faults(420.0, Random(1), ["pause", "exporter away"])
     assert [fault.kind for fault in planned] == ["pause", "exporter away"] * 2 + ["pause"]
     assert {load.name for load in LOADS} == {fault.load for fault in planned}
+
+
+def test_kinds_are_named_in_the_order_in_which_they_come() -> None:
+    assert kinds_of("slow wire, pause") == ["slow wire", "pause"]
+    with pytest.raises(ArgumentTypeError, match=r"\['nap'\]: the kinds are exporter restart, "):
+        kinds_of("pause,nap")
 
 
 def test_each_load_has_a_shard_of_its_own() -> None:
