@@ -39,6 +39,7 @@ SCRAPER: Final = ("scraper", "a-password-of-the-soak")
 _SCALER_STATE: Final = "scaler.state"
 _KEY: Final = "a-key-of-the-soak"
 _MOST_QUEUES: Final = 500
+_RESCAN: Final = 15  # seconds: careless queues are gone again after 45
 _UNHEARD_SECONDS: Final = (1.0, 0.2)
 """What a master was told so long before it was killed, and so long after somebody looked at the clock, its
 replica may not have."""
@@ -306,7 +307,12 @@ def _exporter(cluster: LocalCluster, state: Path, password: Path) -> dict[str, A
     queues = [*(load.queue for load in LOADS), *STREAM_QUEUES, "{odd}", f"{CARELESS}-*"]
     return {
         "redis": {"cluster": cluster.addresses, "username": USER, "password_file": str(password)},
-        "bullmq": {"queues": queues, "state_file": str(state), "max_queues": _MOST_QUEUES},
+        "bullmq": {
+            "queues": queues,
+            "state_file": str(state),
+            "max_queues": _MOST_QUEUES,
+            "rescan_interval_seconds": _RESCAN,
+        },
     }
 
 

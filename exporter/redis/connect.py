@@ -19,6 +19,7 @@ from exporter.address import is_socket
 from exporter.config.settings import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from exporter.redis.wire.replies import NotRedisError, ReplyReader, TooLargeReplyError
+from exporter.redis.wire.room import SHARED
 from service.clock import Deadline
 from service.outcome import UnreadableError
 
@@ -68,7 +69,7 @@ class Connection:
         self.host: str = "" if is_socket(host) else host
         """What was connected to, a name or an IP; `ip` is what that was at the time."""
         self.ip: str = _peer_ip(self._socket)
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(room=SHARED)
 
     def exchange(self, request: Request, deadline: Deadline) -> list[Reply]:
         """Write the request and read all its replies. Raises UnreadableError.

@@ -10,7 +10,7 @@ such lines.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Protocol
 
 import hiredis
 
@@ -23,7 +23,13 @@ MAX_PARTS: Final = 2_500_000
 MAX_HEAVY: Final = 500_000
 """Arrays and errors among them."""
 
+OWN_BYTES: Final = 1 << 20
+"""Bytes of memory that each connection has for its replies; what is more is taken from the room of all."""
+
 _INCOMPLETE: Final = object()
+_COPIES: Final = 2  # the parser's and ours of what was received
+_LINE_BYTES: Final = 16  # of memory that a part takes besides its own, at least
+_HEAVY_BYTES: Final = 64
 _AGGREGATES: Final = (b"*", b"%", b"~", b">", b"|")  # arrays, and what RESP3 has besides
 _ANNOUNCED: Final = re.compile(rb"\n[*%~>|](\d{1,19})\r")
 _LONGEST_LINE: Final = 32  # bytes of a line that announces something
@@ -37,12 +43,27 @@ class NotRedisError(Exception):
     """The bytes received are not RESP."""
 
 
+class Room(Protocol):
+    """What the replies of all connections may take together: exporter/redis/wire/room.py."""
+
+    def hold(self, reader: int, size: int) -> bool: ...
+
+    def give_back(self, reader: int) -> None: ...
+
+
 class ReplyReader:
     """For one connection. After an error it must not be used again."""
 
     def __init__(
-        self, max_bytes: int = MAX_BYTES, max_parts: int = MAX_PARTS, max_heavy: int = MAX_HEAVY
+        self,
+        max_bytes: int = MAX_BYTES,
+        max_parts: int = MAX_PARTS,
+        max_heavy: int = MAX_HEAVY,
+        *,
+        room: Room | None = None,
     ) -> None:
+        self._room = room
+        self._holds = False
         self._max_bytes = max_bytes
         self._max_parts = max_parts
         self._max_heavy = max_heavy
@@ -53,6 +74,7 @@ class ReplyReader:
 
     def request_done(self) -> None:
         """All replies to a request were read: what comes next is counted from 0."""
+        self._give_back()
         self._bytes = 0
         self._lines = 0
         self._announced = 0
@@ -67,8 +89,29 @@ class ReplyReader:
         if self._bytes > self._max_bytes:
             raise TooLargeReplyError(f"more than {self._max_bytes >> 20} MiB")
         self._look_at(received)
+        self._hold()
         self._parser.feed(received)
         return list(iter(self._parser.gets, _INCOMPLETE))
+
+    def __del__(self) -> None:
+        self._give_back()  # and not before: until then its memory is taken
+
+    def _hold(self) -> None:
+        """Raises TooLargeReplyError where all replies together are too large, and these are the largest."""
+        size = (
+            _COPIES * self._bytes
+            + _LINE_BYTES * max(self._lines, self._announced)
+            + _HEAVY_BYTES * self._heavy
+        )
+        if self._room is not None and size > OWN_BYTES:
+            self._holds = True
+            if not self._room.hold(id(self), size):
+                raise TooLargeReplyError(f"{size >> 20} MiB, and others are large too")
+
+    def _give_back(self) -> None:
+        if self._holds and self._room is not None:
+            self._room.give_back(id(self))
+            self._holds = False
 
     def _look_at(self, received: bytes) -> None:
         """Raises TooLargeReplyError where the parser would make too many parts."""

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.redis.protocol import ReplyError
-from exporter.redis.wire.replies import NotRedisError, ReplyReader, TooLargeReplyError
+from exporter.redis.wire.replies import OWN_BYTES, NotRedisError, ReplyReader, TooLargeReplyError
+from exporter.redis.wire.room import ReplyRoom
 
 CHUNK = 1 << 16
 
@@ -121,3 +122,44 @@ def test_each_request_has_all_the_bytes_and_parts() -> None:
 def test_what_is_no_reply() -> None:
     with pytest.raises(NotRedisError):
         read(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+ENDLESS_TEXT, ENDLESS_LISTS = (b"$4000000000\r\n", b"x" * CHUNK), (b"*400000\r\n", b"*0\r\n" * (CHUNK // 4))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("head", "again"), [ENDLESS_TEXT, ENDLESS_LISTS])
+def test_endless_replies_on_many_connections_have_one_bound(head: bytes, again: bytes) -> None:
+    room = ReplyRoom(16 << 20)
+    readers = {ReplyReader(room=room) for _ in range(20)}
+    for reader in readers:
+        reader.feed(head)
+    most = 0
+    while readers and most < 64 << 20:
+        for reader in list(readers):
+            try:
+                reader.feed(again)
+            except TooLargeReplyError:
+                readers.discard(reader)
+            most = max(most, room.taken, sum(each._bytes for each in readers) - 20 * OWN_BYTES)
+    del reader
+    assert most <= 16 << 20
+    assert room.taken == 0
+
+
+@pytest.mark.fault
+def test_the_largest_of_many_replies_has_to_go_and_the_others_are_read() -> None:
+    room = ReplyRoom(16 << 20)
+    evil, ours = ReplyReader(room=room), ReplyReader(room=room)
+    evil.feed(b"$4000000000\r\n" + bytes(7 << 20))
+    assert ours.feed(packed(bytes(2 << 20))) == [bytes(2 << 20)]
+    with pytest.raises(TooLargeReplyError, match="14 MiB, and others are large too"):
+        evil.feed(b"x")
+    ours.request_done()
+    del evil
+    assert room.taken == 0
+
+
+def test_what_is_small_takes_nothing_of_the_room() -> None:
+    room = ReplyRoom(0)
+    assert read(packed(bytes(OWN_BYTES // 2 - 100)), ReplyReader(room=room))
