@@ -108,7 +108,7 @@ SECONDS: Final[dict[Kind, float]] = {
     "garbage": 15.0,
     "names without queues": 20.0,
     "careless queues": 45.0,
-    "writes refused": 45.0,
+    "writes refused": 90.0,  # its alert waits for a minute; the next fault begins later
     "state file not written": 30.0,
     "scaler's state locked": 20.0,
     "scaler's state gone": 10.0,

@@ -63,7 +63,8 @@ OF_THE_MACHINE: Final = frozenset({"HighSystemLoad", "SystemMemoryLow"})
 """Of the load that this is, on one machine."""
 OF_THE_LOAD: Final = frozenset({"QueueWaitBudgetBurn", "QueueWaitBudgetBurnSlow"})
 """Jobs wait for up to an SLO here on purpose."""
-_ALWAYS: Final = frozenset({"OxherdWatchdog"})
+_ALWAYS: Final = frozenset({"OxherdWatchdog", "QueueWithoutWorkers"})
+"""The second is of the odd queue, which is named in the settings; all others have a worker at least."""
 _EXPORTER: Final = frozenset({"OxherdExporterDown", "OxherdSeriesMissing"})
 _LONGEST_AFTER: Final = 660.0  # RedisConnectionDown looks ten minutes back
 

@@ -20,6 +20,7 @@ class ReplyRoom:
         self._most = most
         self._held: dict[int, int] = {}
         self._refused: set[int] = set()
+        self._most_taken = 0
         self._lock = Lock()
 
     @property
@@ -34,11 +35,20 @@ class ReplyRoom:
             if reader in self._refused:
                 return False
             self._held[reader] = size
+            self._most_taken = max(self._most_taken, sum(self._held.values()))
             while sum(self._held.values()) > self._most:
                 largest = max(self._held, key=self._held.__getitem__)
                 del self._held[largest]
                 self._refused.add(largest)
             return reader not in self._refused
+
+    def was_emptied(self) -> bool:
+        """Once after much of it was taken, when nothing of it is any more: what was read left holes."""
+        with self._lock:
+            emptied = self._most_taken > self._most // 2 and not self._held
+            if emptied:
+                self._most_taken = 0
+            return emptied
 
     def give_back(self, reader: int) -> None:
         """It holds nothing any more."""

@@ -163,3 +163,17 @@ def test_the_largest_of_many_replies_has_to_go_and_the_others_are_read() -> None
 def test_what_is_small_takes_nothing_of_the_room() -> None:
     room = ReplyRoom(0)
     assert read(packed(bytes(OWN_BYTES // 2 - 100)), ReplyReader(room=room))
+
+
+def test_memory_is_given_back_once_after_much_of_the_room_was_taken() -> None:
+    room = ReplyRoom(100)
+    assert room.hold(1, 50)
+    room.give_back(1)
+    assert not room.was_emptied()
+    assert room.hold(1, 40)
+    assert room.hold(2, 40)
+    room.give_back(1)
+    assert not room.was_emptied()
+    room.give_back(2)
+    assert room.was_emptied()
+    assert not room.was_emptied()
