@@ -21,10 +21,20 @@ _AHEAD_MS: Final = 30_000
 _ABSURD: Final = (("x", "y"), ("event", ""), ("event", "nothing", "jobId", "1" * 10_000), ("", ""))
 _CARELESS_QUEUES: Final = 15_000
 _NAMES: Final = 500
-_MAKE: Final = (
-    "for n = 1, ARGV[2] do redis.call('hset', ARGV[1] .. '-' .. n .. ':meta', 'version', 'bullmq:6.0.0') end"
-)
-_UNMAKE: Final = "for n = 1, ARGV[2] do redis.call('del', ARGV[1] .. '-' .. n .. ':meta') end"
+_MAKE: Final = """
+for n = 1, ARGV[2] do
+  local queue = ARGV[1] .. '-' .. n
+  redis.call('hset', queue .. ':meta', 'opts.maxLenEvents', 10000, 'version', 'bullmq:6.0.0')
+  redis.call('set', queue .. ':id', n)
+  redis.call('xadd', queue .. ':events', '*', 'event', 'added', 'jobId', '1', 'name', 'job')
+end
+"""
+_UNMAKE: Final = """
+for n = 1, ARGV[2] do
+  local queue = ARGV[1] .. '-' .. n
+  redis.call('del', queue .. ':meta', queue .. ':id', queue .. ':events')
+end
+"""
 _PROMOTED_SECONDS: Final = 90.0
 _RUNNING: Final = """
 local jobs = {}

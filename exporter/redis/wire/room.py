@@ -45,7 +45,7 @@ class ReplyRoom:
     def was_emptied(self) -> bool:
         """Once after much of it was taken, when nothing of it is any more: what was read left holes."""
         with self._lock:
-            emptied = self._most_taken > self._most // 2 and not self._held
+            emptied = self._most_taken > self._most // 8 and not self._held
             if emptied:
                 self._most_taken = 0
             return emptied

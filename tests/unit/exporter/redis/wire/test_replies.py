@@ -167,7 +167,7 @@ def test_what_is_small_takes_nothing_of_the_room() -> None:
 
 def test_memory_is_given_back_once_after_much_of_the_room_was_taken() -> None:
     room = ReplyRoom(100)
-    assert room.hold(1, 50)
+    assert room.hold(1, 12)
     room.give_back(1)
     assert not room.was_emptied()
     assert room.hold(1, 40)
