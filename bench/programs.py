@@ -32,7 +32,7 @@ _TIMES: Final = """
 local times = {}
 for _, id in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do
   local at = redis.call('hmget', 'bull:' .. ARGV[1] .. ':' .. id, 'timestamp', 'processedOn', 'finishedOn')
-  times[#times + 1] = at[1] .. ' ' .. at[2] .. ' ' .. at[3]
+  times[#times + 1] = at[1] .. ' ' .. at[2] .. ' ' .. at[3] .. ' ' .. id
 end
 return times
 """
@@ -45,17 +45,24 @@ def scrapes(interval: float, *exporters: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobTimes:
-    """By BullMQ's own clock, in seconds from a beginning."""
+    """By BullMQ's own clock, in seconds from a beginning; `id`: the job's."""
 
     added: float
     taken: float
     finished: float
+    id: str = ""
 
 
 def job_times(redis: RedisServer | LocalCluster, queue: str, began: float) -> tuple[JobTimes, ...]:
     """Of the jobs that are completed; `began`: the unix time from which they count."""
     done = redis.cli("eval", _TIMES, 1, f"bull:{queue}:completed", queue).splitlines()
-    return tuple(JobTimes(*(int(ms) / 1000 - began for ms in line.split())) for line in done)
+    return tuple(_times_of(line, began) for line in done)
+
+
+def _times_of(line: str, began: float) -> JobTimes:
+    *moments, job = line.split()
+    added, taken, finished = (int(ms) / 1000 - began for ms in moments)
+    return JobTimes(added, taken, finished, job)
 
 
 class Program:
@@ -139,6 +146,8 @@ def worker_runs(log: Path) -> list[WorkerRun]:
         event = json.loads(line)
         at = datetime.fromisoformat(event["time"]).timestamp()
         if event["event"] == "worker started":
+            if event["worker"] in running:  # of a scaler that was killed: nobody saw its end
+                runs.append(running[event["worker"]])
             running[event["worker"]] = WorkerRun(event["worker"], event["pid"], at)
         elif event["event"] in {"worker exited", "worker exited unexpectedly"} and event["worker"] in running:
             run = running.pop(event["worker"])

@@ -28,13 +28,14 @@ from exporter.probes.prober import Probers
 from exporter.redis.deployment import Deployment
 from exporter.redis.preflight import PreflightError, check_redis_access
 from exporter.redis.watch import FailoverWatcher
+from exporter.redis.wire.room import OF_THE_PROCESS
 from exporter.switch import Monitoring, Switch
 from exporter.views import About, Task
 from exporter.web.exposition import Exposition
 from exporter.web.open_paths import open_routes
 from service.api.auth import ApiKeyAuth
 from service.clock import Deadline, monotonic, now
-from service.garbage import GarbageCollection
+from service.garbage import GarbageCollection, give_back_memory
 from service.outcome import UnreadableError, value_or_none
 from service.threads import Supervised, WorkerGroup
 from service.web.address import parse_listen
@@ -214,6 +215,8 @@ class Exporter:
         assessment = self._assessor.assess(deadline)
         if self._garbage is not None and (state := value_or_none(assessment.snapshot.bullmq)) is not None:
             self._garbage.round_done(len(state.queues))
+            if OF_THE_PROCESS.was_emptied():
+                give_back_memory()
         return assessment
 
     def exposition(self, form: MetricsFormat, deadline: Deadline) -> Body:

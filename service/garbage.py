@@ -52,11 +52,11 @@ def _keep(young: int) -> None:
     gc.collect()  # a cycle of garbage that is frozen would stay for ever
     gc.freeze()
     gc.set_threshold(young, 20, 20)
-    _give_back()
+    give_back_memory()
 
 
-def _give_back() -> None:
-    """Give memory back that a start took for a while: of ten thousand queues 20 MB, in pieces between what
-    stays, which glibc keeps otherwise. Other C libraries have no such function."""
+def give_back_memory() -> None:
+    """Give memory back that was taken for a while: for a start with ten thousand queues 20 MB, in pieces
+    between what stays, which glibc keeps otherwise. Other C libraries have no such function."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

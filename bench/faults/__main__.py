@@ -1,4 +1,5 @@
-"""A soak: `python -m bench.faults --minutes 120 [--seed N] [--rate JOBS/S] [--record FILE]`.
+"""A soak: `python -m bench.faults --minutes 120 [--seed N] [--rate JOBS/S] [--record FILE]
+[--only KIND,...]`.
 
 Real workers with jobs of 1 s, 60 s and 240 s, which the scaler starts and stops, a stream of short jobs at
 `rate`, and a fault each minute; see bench/faults/plan.py. The same seed has the same faults and jobs.
@@ -25,12 +26,13 @@ from pydantic import TypeAdapter
 
 from bench.faults.injected import begin
 from bench.faults.outcome import Outcome, findings, late
-from bench.faults.plan import INTERVAL, LOADS, Fault, arrivals, faults
+from bench.faults.plan import INTERVAL, LOADS, SECONDS, Fault, Kind, arrivals, faults
 from bench.faults.steady import growth, strange_alerts, unanswered
 from bench.faults.stream import StreamTally, uncounted
 from bench.faults.world import World, running_world
 
 _RECORDS = TypeAdapter(tuple[list[Fault], list[Outcome]])
+_NOTHING_LEFT = {"active": 0, "waiting": 0, "delayed": 0}
 _REST_SECONDS = 420.0  # for the last of the long jobs
 
 
@@ -40,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--rate", type=float, default=1000.0, metavar="JOBS/S", help="of the short jobs")
     parser.add_argument("--record", type=Path, metavar="FILE")
+    parser.add_argument("--only", type=kinds_of, default=(), metavar="KIND,...", help="these in turn")
     options = parser.parse_args(arguments)
     random = Random(options.seed)
     seconds = 60 * options.minutes
-    planned, jobs = faults(seconds, random), arrivals(seconds, random)
+    planned, jobs = faults(seconds, random, options.only), arrivals(seconds, random)
     with (
         TemporaryDirectory(prefix="oxherd-faults-") as folder,
         running_world(Path(folder), options.rate) as world,
@@ -63,9 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             world.stream.wait_until_done()
             for load in LOADS:
                 with suppress(TimeoutError):  # those that are not done are lost, and reported
-                    world.bullmq.wait_for_counts(
-                        load.queue, {"completed": world.added[load.name]}, seconds=_REST_SECONDS
-                    )
+                    world.bullmq.wait_for_counts(load.queue, _NOTHING_LEFT, seconds=_REST_SECONDS)
             time.sleep(3 * INTERVAL)
         finally:
             streamed.set()
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"counters of {world.stream.added} short jobs": list(uncounted(tallies)),
             "memory and descriptors": list(growth(world.footprints)),
             "programs that ended by themselves": world.died,
+            "processes that outlived their scaler": world.orphans(),
             "scrapes during attacks": list(unanswered(world.failed_scrapes(), happened)),
             "alerts": list(strange_alerts(world.fired(), happened)),
         }
@@ -108,9 +110,21 @@ def _print(happened: Sequence[Fault], outcomes: Sequence[Outcome], tallies: Sequ
         waits = sorted(job.taken - job.added for job in outcome.jobs)
         most = max((look.requested for look in outcome.looks), default=0)
         print(
-            f"{outcome.load.name}: {outcome.added} jobs, {late(outcome)} over the SLO, the longest wait "
-            f"{waits[-1] if waits else 0:.0f} s; {outcome.starts} workers started, at most {most} at once"
+            f"{outcome.load.name}: {len(outcome.added)} jobs, {late(outcome)} over the SLO, the longest wait "
+            f"{waits[-1] if waits else 0:.0f} s; {outcome.starts} workers started, at most {most} at once; "
+            f"{sum(times - 1 for times in outcome.begun.values())} begun again, "
+            f"{len(outcome.stopped)} ran in a fault that lets them"
         )
+
+
+def kinds_of(text: str) -> list[Kind]:
+    """Those of a list with commas, in its order. Raises ArgumentTypeError: there is no such fault."""
+    known: dict[str, Kind] = {kind: kind for kind in SECONDS}
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown}: the kinds are {', '.join(SECONDS)}")
+    return [known[name] for name in names]
 
 
 def _play(world: World, seconds: float, planned: Sequence[Fault]) -> list[Fault]:

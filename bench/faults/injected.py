@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from random import Random
 from typing import Final
 
-from bench.faults.attackers import crowd_of_scrapes, slow_headers, slow_readers, vanishing_scrapers
-from bench.faults.plan import Fault, Kind
+import psutil
+
+from bench.faults import redis_faults
+from bench.faults.attackers import (
+    crowd_of_scrapes,
+    endless_bodies,
+    garbage,
+    slow_headers,
+    slow_readers,
+    vanishing_scrapers,
+    wrong_keys,
+    wrong_passwords,
+)
+from bench.faults.plan import GRACE, LOADS, Fault, Kind
 from bench.faults.starved import without_descriptors, without_disk, without_memory
-from bench.faults.stream import STREAM_QUEUES
-from bench.faults.world import USER, World, let_in
+from bench.faults.world import World
 from bench.programs import Program
 from exporter.bullmq.streams.events import COUNTS
-from lab.redis import RedisError, RedisServer
+from lab import wires
+from lab.wires import BadWire, Send, as_it_is, endless
 
 _JUMP: Final = 1_000_000
-_AHEAD_MS: Final = 30_000
-_ABSURD: Final = (("x", "y"), ("event", ""), ("event", "nothing", "jobId", "1" * 10_000), ("", ""))
+_BROKEN: Final = (wires.cut, wires.reset, wires.swallowed, wires.random_bytes, wires.pushes)
+_SLOW: Final = (wires.late, wires.slow)
+_ENDLESS: Final = (endless(b"$4294967295\r\n", b"x" * 1024), endless(b"*1000000\r\n", b"*0\r\n"))
+_JSON: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+_ODD_ANSWERS: Final = (
+    *_BROKEN,
+    *_SLOW,
+    endless(_JSON + b"\r\n", b"["),
+    endless(_JSON + b"Content-Length: 2\r\n\r\n{}", b""),
+    endless(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", b""),
+    endless(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nlater", b""),
+)
 
 
 def begin(world: World, fault: Fault) -> Callable[[], None]:
@@ -74,11 +97,10 @@ def _add_completed(state: Path, load: str) -> None:
 
 
 @contextmanager
-def _suspended(process: RedisServer | Program) -> Iterator[None]:
-    inner = process if isinstance(process, RedisServer) else process.process
-    inner.suspend()
+def _suspended(program: Program) -> Iterator[None]:
+    program.process.suspend()
     yield
-    inner.resume()
+    program.process.resume()
 
 
 def _exporter_suspended(world: World, _: Fault) -> AbstractContextManager[None]:
@@ -87,6 +109,43 @@ def _exporter_suspended(world: World, _: Fault) -> AbstractContextManager[None]:
 
 def _scaler_suspended(world: World, _: Fault) -> AbstractContextManager[None]:
     return _suspended(world.scaler)
+
+
+@contextmanager
+def _scaler_killed(world: World, _: Fault) -> Iterator[None]:
+    """Its workers get SIGTERM from their shims: jobs that end within the grace period are not done again."""
+    for load in LOADS:
+        world.jobs_stopped[load.name].update(redis_faults.running_for_longer(world, load, GRACE))
+    scaler = psutil.Process(world.scaler.process.pid)
+    world.left += scaler.children(recursive=True)
+    with _stopped(world, [world.scaler], kill=True):
+        yield
+
+
+@contextmanager
+def _state_not_written(world: World, _: Fault) -> Iterator[None]:
+    """There is a folder in the place of the first exporter's file."""
+    state = world.states[0]
+    kept = state.rename(state.with_suffix(".kept"))
+    state.mkdir()
+    yield
+    state.rmdir()
+    kept.rename(state)
+
+
+@contextmanager
+def _scalers_state_locked(world: World, _: Fault) -> Iterator[None]:
+    """By another process of its user that does not give it back."""
+    lock = world.scaler_state.with_name(world.scaler_state.name + ".lock")
+    with lock.open("a") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _scalers_state_gone(world: World, _: Fault) -> Iterator[None]:
+    world.scaler_state.unlink(missing_ok=True)
+    yield
 
 
 def _full_disk(world: World, _: Fault) -> AbstractContextManager[None]:
@@ -99,103 +158,6 @@ def _no_descriptors(world: World, _: Fault) -> AbstractContextManager[None]:
 
 def _no_memory(world: World, _: Fault) -> AbstractContextManager[None]:
     return without_memory(world.exporters[0].process.pid)
-
-
-# --- Redis and its queues --------------------------------------------------------------------------------
-
-
-@contextmanager
-def _failover(world: World, fault: Fault) -> Iterator[None]:
-    master = world.cluster.owner_of(f"bull:{{{fault.load}}}:meta")
-    world.cluster.fail_over(world.cluster.replicas_of(master)[0])
-    yield
-
-
-def _hanging_shard(world: World, fault: Fault) -> AbstractContextManager[None]:
-    return _suspended(world.cluster.owner_of(f"bull:{{{fault.load}}}:meta"))
-
-
-def _replica_of(world: World, fault: Fault) -> RedisServer:
-    return world.cluster.replicas_of(world.cluster.owner_of(f"bull:{{{fault.load}}}:meta"))[0]
-
-
-def _hanging_replica(world: World, fault: Fault) -> AbstractContextManager[None]:
-    return _suspended(_replica_of(world, fault))
-
-
-@contextmanager
-def _replica_away(world: World, fault: Fault) -> Iterator[None]:
-    replica = _replica_of(world, fault)
-    replica.kill()
-    yield
-    replica.restart()
-    let_in([replica], world.password.read_text())
-
-
-@contextmanager
-def _new_password(world: World, _: Fault) -> Iterator[None]:
-    """All connections end; the file has the new one two seconds later."""
-    password = f"of-{time.time():.0f}"
-    let_in(world.cluster.nodes, password)
-    _kill_clients(world)
-    yield
-    world.password.write_text(password)
-
-
-@contextmanager
-def _killed_clients(world: World, _: Fault) -> Iterator[None]:
-    _kill_clients(world)
-    yield
-
-
-def _kill_clients(world: World) -> None:
-    """Those of the exporters: what BullMQ sends again after a lost connection may be done twice."""
-    for node in world.cluster.nodes:
-        with suppress(RedisError):
-            node.cli("client", "kill", "user", USER)
-
-
-@contextmanager
-def _clock_ahead(world: World, _: Fault) -> Iterator[None]:
-    """An id of the future: Redis goes on from there, as after its clock was set back."""
-    key = f"bull:{STREAM_QUEUES[0]}:events"
-    node = world.cluster.owner_of(key)
-    last = int(node.cli("xinfo", "stream", key).split("last-generated-id")[1].split()[0].split("-")[0])
-    ahead = max(last, int(1000 * time.time())) + _AHEAD_MS
-    node.cli("xadd", key, f"{ahead}-0", "event", "drained")
-    yield
-
-
-@contextmanager
-def _odd(world: World, _: Fault) -> Iterator[None]:
-    """Entries that no library writes, and a queue whose keys have other types and endless numbers."""
-    node = world.cluster.owner_of("bull:{odd}:meta")
-    for fields in _ABSURD:
-        world.cluster.owner_of(f"bull:{STREAM_QUEUES[1]}:events").cli(
-            "xadd", f"bull:{STREAM_QUEUES[1]}:events", "*", *fields
-        )
-    node.cli("hset", "bull:{odd}:meta", "version", "bullmq:6.0.0", "opts.maxLenEvents", "9" * 5000)
-    node.cli("hset", "bull:{odd}:meta", "concurrency", "9" * 400)
-    node.cli("xadd", "bull:{odd}:events", "*", "event", "added", "jobId", "1")
-    node.cli("set", "bull:{odd}:id", "9" * 5000)
-    node.cli("set", "bull:{odd}:delayed", "not BullMQ's")
-    yield
-    for key in ("meta", "events", "id", "delayed"):
-        node.cli("del", f"bull:{{odd}}:{key}")
-
-
-@contextmanager
-def _paused(world: World, fault: Fault) -> Iterator[None]:
-    world.bullmq.pause(f"{{{fault.load}}}")
-    yield
-    world.bullmq.resume(f"{{{fault.load}}}")
-
-
-@contextmanager
-def _limited(world: World, fault: Fault) -> Iterator[None]:
-    world.bullmq.queue(f"{{{fault.load}}}", "setGlobalRateLimit", 1, 4000)
-    yield
-    world.bullmq.queue(f"{{{fault.load}}}", "removeGlobalRateLimit")
 
 
 # --- Prometheus, and clients -----------------------------------------------------------------------------
@@ -215,6 +177,34 @@ def _prometheus_hangs(world: World, _: Fault) -> Iterator[None]:
     world.prometheus.process.resume()
 
 
+@contextmanager
+def _through(changed: Sequence[BadWire], modes: Sequence[Send], fault: Fault) -> Iterator[None]:
+    """What comes over these wires is changed in one way."""
+    mode = Random(f"{fault.kind} {fault.begin:.0f}").choice(modes)
+    for wire in changed:
+        wire.mode = mode
+    yield
+    for wire in changed:
+        wire.mode = as_it_is
+        wire.cut()  # some modes never come to an end
+
+
+def _redis_through(modes: Sequence[Send]) -> _Injection:
+    return lambda world, fault: _through(world.wires.redis, modes, fault)
+
+
+def _odd_prometheus(world: World, fault: Fault) -> AbstractContextManager[None]:
+    return _through([world.wires.prometheus], _ODD_ANSWERS, fault)
+
+
+def _odd_scaler(world: World, fault: Fault) -> AbstractContextManager[None]:
+    return _through([world.wires.scaler], _ODD_ANSWERS, fault)
+
+
+def _wrong_passwords(world: World, _: Fault) -> AbstractContextManager[None]:
+    return wrong_passwords(world.guarded.address)
+
+
 def _attack(attack: Callable[[str], AbstractContextManager[None]]) -> _Injection:
     """On the second exporter, which runs all along: its memory shows what is left of them."""
     return lambda world, _: attack(world.exporters[1].address)
@@ -232,20 +222,39 @@ _FAULTS: Final[Mapping[Kind, _Injection]] = {
     "disk full": _full_disk,
     "no more descriptors": _no_descriptors,
     "no more memory": _no_memory,
-    "password rotated": _new_password,
-    "Redis failover": _failover,
-    "shard hangs": _hanging_shard,
-    "clients killed": _killed_clients,
-    "replica away": _replica_away,
-    "replica hangs": _hanging_replica,
-    "Redis' clock ahead": _clock_ahead,
-    "odd entries and keys": _odd,
-    "pause": _paused,
-    "rate limit": _limited,
+    "password rotated": redis_faults.new_password,
+    "Redis failover": redis_faults.failover,
+    "shard hangs": redis_faults.hanging_shard,
+    "clients killed": redis_faults.killed_clients,
+    "replica away": redis_faults.replica_away,
+    "replica hangs": redis_faults.hanging_replica,
+    "Redis' clock ahead": redis_faults.clock_ahead,
+    "odd entries and keys": redis_faults.odd,
+    "pause": redis_faults.paused,
+    "rate limit": redis_faults.limited,
     "Prometheus restart": _prometheus_restart,
     "Prometheus hangs": _prometheus_hangs,
     "slow headers": _attack(slow_headers),
     "vanishing scrapers": _attack(vanishing_scrapers),
     "slow readers": _attack(slow_readers),
     "crowd of scrapes": _attack(crowd_of_scrapes),
+    "master killed": redis_faults.master_killed,
+    "Redis sleeps": redis_faults.sleeping_shard,
+    "slow wire": _redis_through(_SLOW),
+    "broken wire": _redis_through(_BROKEN),
+    "endless replies": _redis_through(_ENDLESS),
+    "wrong passwords": _wrong_passwords,
+    "wrong keys": _attack(wrong_keys),
+    "scaler killed": _scaler_killed,
+    "endless bodies": _attack(endless_bodies),
+    "garbage": _attack(garbage),
+    "names without queues": redis_faults.names_without_queues,
+    "careless queues": redis_faults.careless_queues,
+    "writes refused": redis_faults.writes_refused,
+    "state file not written": _state_not_written,
+    "scaler's state locked": _scalers_state_locked,
+    "scaler's state gone": _scalers_state_gone,
+    "events trimmed": redis_faults.events_trimmed,
+    "odd Prometheus": _odd_prometheus,
+    "odd scaler": _odd_scaler,
 }

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from math import ceil
 from operator import attrgetter
 from typing import Final
 
-from bench.faults.plan import INTERVAL, SLO, START, START_COST, Fault, Load, affected, excused
+from bench.faults.plan import (
+    INTERVAL,
+    SLO,
+    STALLED_SECONDS,
+    START,
+    START_COST,
+    Fault,
+    Load,
+    affected,
+    excused,
+    redone,
+)
 from bench.programs import JobTimes
 
 _AFTER: Final = START[1] + 2 * INTERVAL
@@ -36,35 +48,53 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one load. `killed`: workers that did not end by themselves; `repeated`: jobs that began twice."""
+    """Of one load. `killed`: workers that did not end by themselves; `begun`: how often each job began.
+
+    `stopped`: how many faults each job was running in that let BullMQ give it to another worker; `unheard`:
+    jobs that a master was told just before it was killed, so that its replica may not know them.
+    """
 
     load: Load
     jobs: Sequence[JobTimes]
     looks: Sequence[Look]
-    added: int
-    failed: int
-    repeated: Sequence[str]
+    added: AbstractSet[str]
+    failed: AbstractSet[str]
+    begun: Mapping[str, int]
     killed: Sequence[str]
     starts: int
+    stopped: Mapping[str, int]
+    unheard: AbstractSet[str]
 
     @property
-    def lost(self) -> int:
-        return self.added - len(self.jobs) - self.failed
+    def lost(self) -> list[str]:
+        """Those that nothing explains."""
+        return sorted(self.added - {job.id for job in self.jobs} - self.failed - self.unheard)
+
+    @property
+    def repeated(self) -> list[str]:
+        """Jobs that began more often than faults explain."""
+        return sorted(job for job, times in self.begun.items() if times > 1 + self.stopped.get(job, 0))
+
+    @property
+    def wrongly_failed(self) -> list[str]:
+        """BullMQ lets a job fail that it could not tell Redis of, or that stalled twice."""
+        return sorted(self.failed - self.stopped.keys())
 
 
 def findings(outcome: Outcome, faults: Iterable[Fault]) -> Iterator[str]:
     """A line for each thing that must not be."""
     name = outcome.load.name
-    if outcome.lost:
-        yield f"{name}: {outcome.lost} jobs lost"
-    if outcome.failed:
-        yield f"{name}: {outcome.failed} jobs failed"
-    if outcome.repeated:
-        yield f"{name}: jobs began twice: {', '.join(outcome.repeated[:10])}"
+    for jobs, what in (
+        (outcome.lost, "lost"),
+        (outcome.wrongly_failed, "failed"),
+        (outcome.repeated, "begun too often"),
+    ):
+        if jobs:
+            yield f"{name}: {len(jobs)} jobs {what}: {', '.join(jobs[:10])}"
     for worker in outcome.killed:
         yield f"{name}: {worker}"
     windows = windows_of(faults, name)
-    starved = [job for job in outcome.jobs if _late(job, windows)]
+    starved = [job for job in outcome.jobs if job.id not in outcome.stopped and _late(job, windows)]
     if starved:
         worst = max(starved, key=lambda job: job.taken - job.added)
         yield (
@@ -81,8 +111,16 @@ def findings(outcome: Outcome, faults: Iterable[Fault]) -> Iterator[str]:
 
 
 def windows_of(faults: Iterable[Fault], load: str) -> list[tuple[float, float]]:
-    """The times in which jobs of a load may wait over the SLO."""
-    return [(fault.begin, fault.end + _AFTER) for fault in faults if affected(fault, load)]
+    """The times in which jobs of a load may wait over the SLO; they ascend and do not overlap."""
+    windows: list[tuple[float, float]] = []
+    for fault in faults:
+        if affected(fault, load):
+            begin, end = fault.begin, fault.end + _AFTER + (STALLED_SECONDS if redone(fault) else 0.0)
+            if windows and begin <= windows[-1][1]:
+                before = windows.pop()
+                begin, end = before[0], max(end, before[1])
+            windows.append((begin, end))
+    return windows
 
 
 def _late(job: JobTimes, windows: Sequence[tuple[float, float]]) -> bool:

@@ -48,6 +48,25 @@ Kind: TypeAlias = Literal[
     "vanishing scrapers",
     "slow readers",
     "crowd of scrapes",
+    "master killed",
+    "Redis sleeps",
+    "slow wire",
+    "broken wire",
+    "endless replies",
+    "wrong passwords",
+    "wrong keys",
+    "scaler killed",
+    "endless bodies",
+    "garbage",
+    "names without queues",
+    "careless queues",
+    "writes refused",
+    "state file not written",
+    "scaler's state locked",
+    "scaler's state gone",
+    "events trimmed",
+    "odd Prometheus",
+    "odd scaler",
 ]
 
 SECONDS: Final[dict[Kind, float]] = {
@@ -77,17 +96,54 @@ SECONDS: Final[dict[Kind, float]] = {
     "vanishing scrapers": 10.0,
     "slow readers": 30.0,
     "crowd of scrapes": 10.0,
+    "master killed": 30.0,
+    "Redis sleeps": 8.0,
+    "slow wire": 20.0,
+    "broken wire": 15.0,
+    "endless replies": 10.0,
+    "wrong passwords": 20.0,
+    "wrong keys": 20.0,
+    "scaler killed": 3.0,
+    "endless bodies": 30.0,
+    "garbage": 15.0,
+    "names without queues": 20.0,
+    "careless queues": 45.0,
+    "writes refused": 90.0,  # its alert waits for a minute; the next fault begins later
+    "state file not written": 30.0,
+    "scaler's state locked": 20.0,
+    "scaler's state gone": 10.0,
+    "events trimmed": 1.0,
+    "odd Prometheus": 15.0,
+    "odd scaler": 20.0,
 }
 """How long each lasts."""
 
 ATTACKS: Final[frozenset[Kind]] = frozenset(
-    {"slow headers", "vanishing scrapers", "slow readers", "crowd of scrapes"}
+    {
+        *("slow headers", "vanishing scrapers", "slow readers", "crowd of scrapes"),
+        *("wrong passwords", "wrong keys", "endless bodies", "garbage"),
+    }
 )
 """By clients without a key: each true scrape is answered meanwhile."""
 
 
-_BESIDE: Final[frozenset[Kind]] = frozenset({"replica away", "replica hangs", "odd entries and keys"})
+_BESIDE: Final[frozenset[Kind]] = frozenset(
+    {
+        *("replica away", "replica hangs", "odd entries and keys", "events trimmed"),
+        *("slow wire", "broken wire", "endless replies"),  # to the second exporter
+        *("names without queues", "careless queues", "odd scaler"),
+        *("state file not written", "scaler's state locked", "scaler's state gone"),
+    }
+)
 """Of what the scaler and its workers do without."""
+
+_OF_ONE_SHARD: Final[frozenset[Kind]] = frozenset(
+    {"shard hangs", "Redis sleeps", "Redis failover", "master killed", "writes refused"}
+)
+_REDONE: Final[frozenset[Kind]] = frozenset({"master killed", "writes refused", "scaler killed"})
+"""Jobs that run then stall, and BullMQ lets them begin again."""
+STALLED_SECONDS: Final = 60.0
+"""Until BullMQ has found that a job stalled: its lock ends after 30 s, and each 30 s are looked for such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +162,9 @@ class Load:
         return f"{{{self.name}}}"
 
 
+# Each is in a shard of its own.
 LOADS: Final = (
-    Load("second", 1.0, 3.0, 2, 14),
+    Load("seconds", 1.0, 3.0, 2, 14),
     Load("minute", 60.0, 0.06, 1, 16),
     Load("minutes", 240.0, 0.015, 1, 14),
 )
@@ -132,15 +189,15 @@ class Arrival:
     factor: float
 
 
-def faults(seconds: float, random: Random) -> list[Fault]:
+def faults(seconds: float, random: Random, only: Sequence[Kind] = ()) -> list[Fault]:
     """One each minute, from the second on, of every kind before any again; the last minutes have none, so
-    that everything can be done."""
-    kinds: list[Kind] = list(SECONDS)
+    that everything can be done. `only`: these in turn."""
+    kinds: list[Kind] = list(only or SECONDS)
     planned: list[Fault] = []
     loads = cycle(LOADS)
     begin = 2 * EVERY
     while begin + EVERY <= seconds:
-        if len(planned) % len(kinds) == 0:
+        if len(planned) % len(kinds) == 0 and not only:
             random.shuffle(kinds)
         kind = kinds[len(planned) % len(kinds)]
         planned.append(Fault(kind, next(loads).name, begin, begin + SECONDS[kind]))
@@ -164,8 +221,13 @@ def affected(fault: Fault, load: str) -> bool:
     """Whether a fault may make jobs of this load wait."""
     if fault.kind in ATTACKS or fault.kind in _BESIDE:
         return False
-    of_one = fault.kind in {"pause", "rate limit", "shard hangs", "Redis failover"}
+    of_one = fault.kind in {"pause", "rate limit"} | _OF_ONE_SHARD
     return fault.load == load or not of_one
+
+
+def redone(fault: Fault) -> bool:
+    """Whether jobs that ran when it began may begin again."""
+    return fault.kind in _REDONE
 
 
 def excused(wait: tuple[float, float], windows: Sequence[tuple[float, float]]) -> float:

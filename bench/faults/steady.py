@@ -63,7 +63,8 @@ OF_THE_MACHINE: Final = frozenset({"HighSystemLoad", "SystemMemoryLow"})
 """Of the load that this is, on one machine."""
 OF_THE_LOAD: Final = frozenset({"QueueWaitBudgetBurn", "QueueWaitBudgetBurnSlow"})
 """Jobs wait for up to an SLO here on purpose."""
-_ALWAYS: Final = frozenset({"OxherdWatchdog"})
+_ALWAYS: Final = frozenset({"OxherdWatchdog", "QueueWithoutWorkers"})
+"""The second is of the odd queue, which is named in the settings; all others have a worker at least."""
 _EXPORTER: Final = frozenset({"OxherdExporterDown", "OxherdSeriesMissing"})
 _LONGEST_AFTER: Final = 660.0  # RedisConnectionDown looks ten minutes back
 
@@ -79,9 +80,33 @@ OWN: Final[dict[Kind, frozenset[str]]] = {
     "exporter stands still": frozenset({"QueueEventsLost"}),
     "pause": frozenset({"QueueWaitHigh"}),
     "rate limit": frozenset({"QueueWaitHigh"}),
+    "master killed": frozenset(
+        {
+            *("RedisConnectionDown", "ClusterNodeDown", "FailoverHappened", "ReplicationBroken"),
+            *("JobsStalled", "ActiveJobsWithoutLock", "QueueEventsLost", "QueueWaitHigh"),
+        }
+    ),
+    "Redis sleeps": frozenset({"RedisConnectionDown", "ClusterNodeDown", "JobsStalled"}),
+    "slow wire": frozenset({"QueueEventsLost"}),
+    "broken wire": frozenset({"QueueEventsLost"}),
+    "endless replies": frozenset({"QueueEventsLost"}),
+    "scaler killed": frozenset({"JobsStalled", "ActiveJobsWithoutLock"}),
+    "writes refused": frozenset(
+        {
+            *("RedisWritesRefused", "RedisSaveFailing", "JobsStalled", "ActiveJobsWithoutLock"),
+            *("QueueWaitHigh", "QueueSystemDown", "HealthScoreCritical"),
+        }
+    ),
+    "events trimmed": frozenset({"QueueEventsLost"}),
 }
 """The alerts that a fault may lead to; of another none."""
-SURE: Final[dict[Kind, str]] = {"replica away": "ClusterNodeDown", "Redis failover": "FailoverHappened"}
+SURE: Final[dict[Kind, str]] = {
+    "replica away": "ClusterNodeDown",
+    "Redis failover": "FailoverHappened",
+    "master killed": "FailoverHappened",
+    "writes refused": "RedisWritesRefused",
+    "events trimmed": "QueueEventsLost",
+}
 """The alerts that a fault has to lead to, within two minutes."""
 _SOON: Final = 120.0
 

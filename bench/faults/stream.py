@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from lab.bullmq import BullMQ
+from lab.driver import DriverError
 from lab.prometheus import Prometheus
 
 STREAM_QUEUES: Final = ("{stream-1}", "{stream-2}", "{stream-3}", "{stream-4}")
@@ -24,7 +26,8 @@ _GONE: Final = {"removeOnComplete": True, "removeOnFail": True}
 class StreamTally:
     """Of one queue by one exporter: what its workers did, and what was counted. `lost`, `stalled`
     and `undone` are what the exporter tells: events that it did not read, jobs that Redis gave to a second
-    worker, and events of all queues that were counted and then lost by Redis."""
+    worker, and events of all queues that were counted and then lost by Redis. `running`: jobs that ran as
+    their master was killed: nobody may have heard of what happened to them."""
 
     queue: str
     exporter: str
@@ -35,6 +38,7 @@ class StreamTally:
     lost: int
     stalled: int
     undone: int
+    running: int = 0
 
 
 class StreamLoad:
@@ -48,6 +52,7 @@ class StreamLoad:
             queue: self._workers.start_worker(queue, concurrency=_CONCURRENCY) for queue in STREAM_QUEUES
         }
         self.added = 0
+        self.running_at_kills: Counter[str] = Counter()
 
     def run(self, ended: threading.Event) -> None:
         """On a thread of its own. What is late is made up for, as a shard may hang."""
@@ -62,7 +67,10 @@ class StreamLoad:
                     if number > 0:
                         jobs = [{"name": "job", "data": {}, "opts": _GONE}] * number
                         given = {"queue": queue, "method": "addBulk", "arguments": [jobs]}
-                        bullmq.call("queue", **given, seconds=_PATIENCE)
+                        try:
+                            bullmq.call("queue", **given, seconds=_PATIENCE)
+                        except DriverError:  # Redis refuses writes: later
+                            continue
                         due[queue] += number
                         self.added += number
 
@@ -90,7 +98,8 @@ class StreamLoad:
                 )
                 did = tally["started"], tally["returned"]
                 told = lost, stalled, undone.get(exporter, 0)
-                yield StreamTally(queue, exporter, *did, started, completed, *told)
+                running = self.running_at_kills[queue]
+                yield StreamTally(queue, exporter, *did, started, completed, *told, running)
 
     def close(self) -> None:
         self._workers.close()
@@ -104,11 +113,14 @@ def _by_exporter(prometheus: Prometheus, name: str) -> dict[tuple[str, str], flo
 def uncounted(tallies: Sequence[StreamTally]) -> Iterator[str]:
     """A line for each queue whose counters differ from its workers' by more than is told as lost. Pure."""
     for tally in tallies:
-        told = tally.lost + tally.undone + 2 * tally.stalled
+        told = tally.lost + tally.undone + 2 * tally.stalled + tally.running
         for what, did, counted in (
             ("started", tally.started, tally.counted_started),
             ("completed", tally.returned, tally.counted_completed),
         ):
             if abs(did - counted) > told:
-                known = f"{tally.lost} events lost, {tally.undone} undone, {tally.stalled} jobs stalled"
+                known = (
+                    f"{tally.lost} events lost, {tally.undone} undone, {tally.stalled} jobs stalled, "
+                    f"{tally.running} ran as a master was killed"
+                )
                 yield f"{tally.queue} by {tally.exporter}: {did} jobs {what}, {counted} counted; {known}"

@@ -14,9 +14,20 @@ await sleep(Math.max(0, least + (most - least) * Math.random() - performance.now
 const redisOptions = { maxRetriesPerRequest: null };
 const connection = nodes.length > 1 ? new Redis.Cluster(nodes, { redisOptions }) : new Redis({ ...nodes[0], ...redisOptions });
 
+const always = async (ask) => {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) { // a master is gone, or refuses writes
+      console.error(error.message);
+      await sleep(500);
+    }
+  }
+};
+
 const work = async (job) => {
-  await connection.rpush(`ran:${queue}`, job.id);
-  const ms = Number((key && (await connection.get(key))) ?? WORKER_JOB_MS);
+  await always(() => connection.rpush(`ran:${queue}`, job.id));
+  const ms = Number((key && (await always(() => connection.get(key)))) ?? WORKER_JOB_MS);
   await sleep(ms * (job.data?.factor ?? 1));
 };
 

@@ -28,6 +28,7 @@ class ReplyRoom:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._taken = 0
+        self._most_taken = 0  # since it was empty
         self._holders = 0
         self._waiting = 0  # of those that hold some
         self._changed = threading.Condition()
@@ -43,6 +44,7 @@ class ReplyRoom:
             while self._taken + octets > self._most and self._taken > held:
                 self._wait(held, deadline)
             self._taken += octets
+            self._most_taken = max(self._most_taken, self._taken)
             self._holders += not held
 
     def give_back(self, octets: int) -> None:
@@ -53,6 +55,14 @@ class ReplyRoom:
             self._taken -= octets
             self._holders -= 1
             self._changed.notify_all()
+
+    def was_emptied(self) -> bool:
+        """Once after much of it was taken, when nothing of it is any more: what was read left holes."""
+        with self._changed:
+            emptied = self._most_taken > self._most // 8 and not self._taken
+            if emptied:
+                self._most_taken = 0
+            return emptied
 
     def _wait(self, held: int, deadline: Deadline) -> None:
         others = self._holders - bool(held)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
+from binascii import crc_hqx
 from collections import Counter
 from dataclasses import replace
 from random import Random
 
 import pytest
 
-from bench.faults.outcome import Look, Outcome, findings, usable
+from bench.faults.__main__ import kinds_of
+from bench.faults.outcome import Look, Outcome, findings, usable, windows_of
 from bench.faults.plan import EVERY, LOADS, SECONDS, Fault, arrivals, excused, faults
 from bench.programs import JobTimes
 
@@ -16,13 +19,15 @@ LOAD = LOADS[0]
 PAUSE = Fault("pause", LOAD.name, 100.0, 130.0)
 RIGHT = Outcome(
     LOAD,
-    [JobTimes(10.0, 12.0, 13.0), JobTimes(95.0, 135.0, 136.0)],
+    [JobTimes(10.0, 12.0, 13.0, "a"), JobTimes(95.0, 135.0, 136.0, "b")],
     [Look(float(at), 0, 2, 2, 2, "2 workers") for at in range(200)],
-    added=2,
-    failed=0,
-    repeated=[],
+    added={"a", "b"},
+    failed=set(),
+    begun={"a": 1, "b": 1},
     killed=[],
     starts=2,
+    stopped={},
+    unheard=set(),
 )
 
 
@@ -58,14 +63,60 @@ def test_nothing_is_wrong_with_a_wait_that_a_pause_explains() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (replace(RIGHT, added=3), "1 jobs lost"),
-        (replace(RIGHT, added=3, failed=1), "1 jobs failed"),
-        (replace(RIGHT, repeated=["7"]), "began twice: 7"),
+        (replace(RIGHT, added={"a", "b", "c"}), "1 jobs lost: c"),
+        (replace(RIGHT, added={"a", "b", "c", "d"}, unheard={"c"}), "1 jobs lost: d"),
+        (replace(RIGHT, added={"a", "b", "c"}, failed={"c"}), "1 jobs failed: c"),
+        (replace(RIGHT, begun={"a": 2, "b": 1}), "1 jobs begun too often: a"),
+        (replace(RIGHT, begun={"a": 3}, stopped={"a": 1}), "1 jobs begun too often: a"),
         (replace(RIGHT, killed=["second-1 ended at 40 s: killed by SIGKILL"]), "killed by SIGKILL"),
     ],
 )
 def test_what_must_not_be_is_said(changed: Outcome, said: str) -> None:
     assert any(said in line for line in findings(changed, [PAUSE]))
+
+
+@pytest.mark.parametrize(
+    "explained",
+    [
+        replace(RIGHT, added={"a", "b", "c"}, unheard={"c"}),  # its master died just then
+        replace(RIGHT, begun={"a": 2, "b": 1}, stopped={"a": 1}),
+        replace(
+            RIGHT, added={"a", "b", "c"}, failed={"c"}, stopped={"c": 1}
+        ),  # BullMQ could not say that it was done
+    ],
+)
+def test_what_redis_forgets_and_bullmq_does_again_is_not_ours(explained: Outcome) -> None:
+    assert list(findings(explained, [PAUSE])) == []
+
+
+def test_a_job_that_ran_in_a_fault_that_stops_it_may_begin_late() -> None:
+    assert [line for line in findings(RIGHT, []) if "starved" in line]
+    assert list(findings(replace(RIGHT, stopped={"b": 1}), [])) == []
+
+
+def test_windows_that_meet_are_one() -> None:
+    killed = Fault("scaler killed", LOADS[1].name, 100.0, 103.0)
+    [(begin, end)] = windows_of([killed, replace(PAUSE, begin=160.0, end=190.0)], LOAD.name)
+    assert begin == 100.0
+    assert end > 190.0
+    assert end - begin < 130.0
+
+
+def test_only_the_kinds_that_are_wanted_come_in_turn() -> None:
+    planned = faults(420.0, Random(1), ["pause", "exporter away"])
+    assert [fault.kind for fault in planned] == ["pause", "exporter away"] * 2 + ["pause"]
+    assert {load.name for load in LOADS} == {fault.load for fault in planned}
+
+
+def test_kinds_are_named_in_the_order_in_which_they_come() -> None:
+    assert kinds_of("slow wire, pause") == ["slow wire", "pause"]
+    with pytest.raises(ArgumentTypeError, match=r"\['nap'\]: the kinds are exporter restart, "):
+        kinds_of("pause,nap")
+
+
+def test_each_load_has_a_shard_of_its_own() -> None:
+    shards = {crc_hqx(load.name.encode(), 0) % 16_384 * 3 // 16_384 for load in LOADS}
+    assert len(shards) == len(LOADS)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_each_kind_has_what_lets_it_begin() -> None:
     assert all(name in OWN[kind] for kind, name in SURE.items())
 
 
-AWAY = Fault("replica away", "second", 100.0, 150.0)
+AWAY = Fault("replica away", "seconds", 100.0, 150.0)
 DOWN = Fired("ClusterNodeDown", 140.0, 800.0)
 
 
@@ -60,10 +60,10 @@ def test_each_alert_has_its_fault(fired: list[Fired], faults: list[Fault], said:
 
 
 def test_a_scrape_that_an_attack_keeps_out_is_said() -> None:
-    attack = Fault("slow headers", "second", 100.0, 130.0)
+    attack = Fault("slow headers", "seconds", 100.0, 130.0)
     downs = [("a:1", 90.0), ("a:1", 120.0), ("a:1", 140.0)]
     assert list(unanswered(downs, [attack, AWAY])) == ["a:1: no answer to a scrape at 120 s (slow headers)"]
-    assert not affected(attack, "second")
+    assert not affected(attack, "seconds")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,8 @@ def test_a_scrape_that_an_attack_keeps_out_is_said() -> None:
         ({"counted_started": 103, "stalled": 1}, 1),
         ({"counted_started": 102, "stalled": 1}, 0),
         ({"counted_started": 101, "counted_completed": 101, "undone": 1}, 0),
+        ({"counted_started": 98, "running": 2}, 0),
+        ({"counted_started": 97, "running": 2}, 1),
     ],
 )
 def test_counters_differ_by_what_is_told_only(changed: dict[str, Any], said: int) -> None:

@@ -71,3 +71,17 @@ def test_where_all_would_wait_for_each_other_one_is_refused_and_the_others_go_on
     assert any(outcomes)
     assert not all(outcomes)
     assert room.taken == 0
+
+
+def test_memory_is_given_back_once_after_much_of_it_was_taken() -> None:
+    room = ReplyRoom(100)
+    room.take(12, 0, soon())
+    room.give_back(12)
+    assert not room.was_emptied()
+    room.take(40, 0, soon())
+    room.take(40, 0, soon())
+    room.give_back(40)
+    assert not room.was_emptied()
+    room.give_back(40)
+    assert room.was_emptied()
+    assert not room.was_emptied()

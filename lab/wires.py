@@ -31,6 +31,14 @@ class BadWire:
         host, port = self._listener.getsockname()
         return f"{host}:{port}"
 
+    def leads_to(self, host: str, port: int) -> None:
+        """New connections do."""
+        self._target = (host, port)
+
+    def cut(self) -> None:
+        """All connections that there are."""
+        _end(*self._open)
+
     def close(self) -> None:
         for one in (self._listener, *self._open):
             with suppress(OSError):
@@ -41,8 +49,12 @@ class BadWire:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._target)
-                self._open += client, server
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:  # it is not there now
+                    client.close()
+                    continue
+                self._open = [one for one in self._open if one.fileno() >= 0] + [client, server]
                 for copy in (self._up, self._down):
                     threading.Thread(target=copy, args=(client, server), daemon=True).start()
 
@@ -57,6 +69,8 @@ class BadWire:
             while data := server.recv(1 << 16):
                 self.mode(client, data)
         _end(client, server)
+        client.close()
+        server.close()
 
 
 @contextmanager
@@ -97,7 +111,7 @@ def cut(client: socket.socket, data: bytes) -> None:
     raise OSError
 
 
-def reset(client: socket.socket, data: bytes) -> None:
+def reset(client: socket.socket, _: bytes) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     raise OSError
