@@ -68,7 +68,7 @@ class Translator:
         texts: dict[str, object] = {}
         for name, parameter in message.parameters.items():
             items = parameter if isinstance(parameter, tuple) else (parameter,)
-            rendered = [self.known(item) if isinstance(item, Message) else item for item in items]
+            rendered = [self.known(item) if isinstance(item, Message) else _shown(item) for item in items]
             if None in rendered:
                 return None
             texts[name] = "; ".join(map(str, rendered)) if isinstance(parameter, tuple) else rendered[0]
@@ -76,6 +76,11 @@ class Translator:
             return pattern.format_map(texts)
         except (KeyError, ValueError):
             return None
+
+
+def _shown(value: Any) -> Any:
+    """A parameter as it is; one that another program's answer has no value for as a question mark."""
+    return "?" if value is None else value
 
 
 def message_from_json(data: Any) -> Message | None:

@@ -15,7 +15,7 @@ from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from tests.support.bullmq import Watch, WatchOf, watched
 
-QUEUES = ("{mail}", "{print}", "{bill}")
+QUEUES = ("{mail}", "{print}", "{scan}")  # each in a shard of its own
 PATIENCE = 90.0
 WORKERS, CONCURRENCY = 2, 5
 IN_HAND = WORKERS * CONCURRENCY

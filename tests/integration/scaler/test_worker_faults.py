@@ -83,7 +83,14 @@ def stop(program: Program) -> float:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != "zombie"]
+    return [process for process in processes if _is_alive(process)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != "zombie"
+    except psutil.NoSuchProcess:  # it ended between the two
+        return False
 
 
 def test_a_worker_and_its_shim_have_no_secret_of_the_scaler(scaler: ScalerOf) -> None:

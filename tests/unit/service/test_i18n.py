@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from gettext import NullTranslations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -122,3 +123,9 @@ def test_the_language_of_a_shell() -> None:
     assert of_locale({"LANG": "id_ID.UTF-8"}) == "id"
     assert of_locale({"LANG": "id_ID.UTF-8", "LC_ALL": "C"}) == "en"
     assert of_locale({}) == "en"
+
+
+def test_a_parameter_that_is_not_there_is_a_question_mark() -> None:
+    nobody: Any = None  # as in the answer of another program
+    text = ENGLISH.translate("scaling.overridden", target="mail", count=5, author=nobody, reason="a")
+    assert text == "mail: 5 workers, by ?: a"
