@@ -92,6 +92,8 @@ class Reloader:
         self._environ = dict(environ)
         self._options = options
         self._watch = ContentWatch(self._files())
+        self.refused = False
+        """Whether the file is another one than that in force, as it cannot be used."""
 
     @property
     def current(self) -> ScalerSettings:
@@ -102,6 +104,7 @@ class Reloader:
         """Read the file again if it has changed; whether the settings have. Never raises."""
         if not self._watch.changed(self._files()):
             return False
+        self.refused = True
         try:
             loaded = read_scaler_settings(self._environ, **self._options)  # type: ignore[arg-type]
         except ConfigError as error:
@@ -110,6 +113,7 @@ class Reloader:
         if self._loaded.model.targets and not loaded.model.targets:
             log.warning(_REFUSED, extra={"error": f"settings: {_NO_TARGETS}"})
             return False
+        self.refused = False
         changes = differences(self._loaded.model, loaded.model)
         self._loaded = loaded
         fixed = [name for name in FIXED if any(change.split(".")[0] == name for change in changes)]

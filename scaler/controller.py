@@ -55,7 +55,8 @@ _NO_TIME: Final = NotApplied(
 class Managed:
     """A target before a step: its name, the settings of its policy, and the `Target` of its workers.
 
-    `slo` returns the SLO while these queues have jobs; None: that of the settings.
+    `slo` returns the SLO while these queues have jobs; None: that of the settings. `problem`: why what was
+    changed of the policy is not in force.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Managed:
     target: Target
     slo: Callable[[Sequence[str]], float] | None = None
     priority: int = 0
+    problem: str = ""
 
 
 class MetricsSource(Protocol):
@@ -105,9 +107,10 @@ class Controller:
         dry_run: bool = False,
         most: int | None = None,
         limit: str = TOTAL_LIMIT,
+        reloaded: bool = True,
     ) -> StepResult:
         """One step over all targets; the result is also available as `last`. `most`: workers of all targets
-        together, which `limit` is the name of."""
+        together, which `limit` is the name of. `reloaded`: the settings file is in force as it is."""
         targets = list(managed)
         begun, time = monotonic(), now()
         deadline = Deadline.after(max(1.0, interval))
@@ -181,6 +184,7 @@ class Controller:
             dry_run=dry_run,
             readable=self._state.readable,
             write_errors=self._state.write_errors,
+            reloaded=reloaded,
         )
         self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
@@ -274,6 +278,7 @@ class Controller:
             activity=self._activity(target.name, metrics.sample),
             unknown=metrics.unknown,
             run_p99=metrics.run_p99,
+            policy_problem=target.problem,
         )
         if isinstance(outcome, Failed):
             known = self._memories.get(target.name)

@@ -215,6 +215,14 @@ SCALER_FAMILIES: Final = (
         lambda result, _: [] if result.readable is None else [((), float(result.readable))],
     ),
     ScalerFamily(
+        "oxherd_scaler_config_last_reload_successful",
+        "gauge",
+        "1 if the settings file is in force as it is now; 0: it was changed and cannot be used, and the "
+        "settings of before stay in force.",
+        (),
+        lambda result, _: [((), float(result.reloaded))],
+    ),
+    ScalerFamily(
         "oxherd_scaler_state_write_errors_total",
         "counter",
         "Failed writes of the state since the start: of orders, of changes, of what was learned. Absent "

@@ -158,6 +158,7 @@ Condition: TypeAlias = Literal[
     "GraceTooShort",
     "ConcurrencyMismatch",
     "CrashLoop",
+    "PolicyInvalid",
 ]
 
 

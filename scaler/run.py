@@ -74,6 +74,7 @@ class Scaler:
         self._targets: dict[str, tuple[TargetSettings, Target]] = {}
         self._policy_problems: dict[str, ProblemLog] = {}
         self._policies: dict[str, _KnownPolicy] = {}
+        self._valid: dict[str, PolicySettings] = {}
         self._restored = False
         self._commanded = False
         self._closing = ClosingTargets()
@@ -169,6 +170,7 @@ class Scaler:
             dry_run=self._dry_run,
             most=most,
             limit=limit,
+            reloaded=not self._reloader.refused,
         )
         metrics.ask_run_times({step.name for step in result.steps if step.grace_seconds is not None})
         if result.leading:
@@ -197,6 +199,8 @@ class Scaler:
             log.warning("targets of another kind need a restart", extra={"kind": self._kind})
         for name in [name for name in self._targets if name not in configured]:
             self._closing.add(self._targets.pop(name)[1])
+            self._policies.pop(name, None)
+            self._valid.pop(name, None)
         for name, target_settings in configured.items():
             self._targets[name] = target_settings, self._target(target_settings)
         metrics_source = PrometheusMetrics(settings)
@@ -223,7 +227,7 @@ class Scaler:
             policy, problem = self._policy_of(settings, target_settings)
             self._policy_problem(name).report(problem, target=name)
             slo = partial(slo_of, target_settings, policy) if target_settings.queue_slo_seconds else None
-            yield Managed(name, policy, target, slo, target_settings.priority)
+            yield Managed(name, policy, target, slo, target_settings.priority, problem)
 
     def _policy_problem(self, name: str) -> ProblemLog:
         if name not in self._policy_problems:
@@ -238,10 +242,21 @@ class Scaler:
         if known is None or known[0] is not settings or known[1] is not target or known[2] != changed:
             try:
                 policy, problem = checked_policy(settings, target, changed, most=self.most_workers), ""
+                self._valid[target.name] = policy
             except ValueError as error:
-                policy, problem = resolve(settings, target), str(error)
+                policy, problem = self._valid_policy(settings, target, str(error))
             known = self._policies[target.name] = (settings, target, dict(changed), policy, problem)
         return known[3], known[4]
+
+    def _valid_policy(
+        self, settings: ScalerSettings, target: TargetSettings, why: str
+    ) -> tuple[PolicySettings, str]:
+        """Instead of one that cannot be used: that of before, with which the target is scaled as it was. At a
+        start there is none, and its workers stay as they are: the settings alone are what was changed."""
+        last, how = self._valid.get(target.name), "the last valid one stays in force"
+        if last is None:
+            last, how = resolve(settings, target).model_copy(update={"enabled": False}), "nothing is scaled"
+        return last, f"the changed policy cannot be used, {how}: {why}"
 
     def _most_together(self, settings: ScalerSettings, managed: Iterable[Managed]) -> tuple[int | None, str]:
         """How many workers all targets may have together, and the name of that limit."""

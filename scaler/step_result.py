@@ -37,7 +37,8 @@ _CONDITIONS: Final[Mapping[str, Condition]] = {"not_found": "TargetNotFound", "f
 class TargetStep(NamedTuple):
     """One target in one step. Without a decision, its workers could not be read. `since`: when each of its
     conditions began (unix s); `run_p99`: how long the slowest jobs of the last hour ran (None: not known);
-    `excess`: the jobs that each worker ran for minutes, more than it is set to (None: no more)."""
+    `excess`: the jobs that each worker ran for minutes, more than it is set to (None: no more);
+    `policy_problem`: why what was changed of its policy is not in force (empty: it is)."""
 
     name: str
     queues: tuple[str, ...]
@@ -52,6 +53,7 @@ class TargetStep(NamedTuple):
     unknown: Missing | None = None
     run_p99: RunTimeP99 | None = None
     excess: float | None = None
+    policy_problem: str = ""
     since: Mapping[Condition, float] = MappingProxyType({})
 
     @property
@@ -106,12 +108,16 @@ class TargetStep(NamedTuple):
             more.append("ConcurrencyMismatch")
         if self.crash_loop:
             more.append("CrashLoop")
+        if self.policy_problem:
+            more.append("PolicyInvalid")
         return decided.union(more) if more else decided
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What goes wrong, or will with the settings as they are, a line each."""
-        return tuple(filter(None, (self.crash_loop, self.grace_warning, self.concurrency_warning)))
+        return tuple(
+            filter(None, (self.policy_problem, self.crash_loop, self.grace_warning, self.concurrency_warning))
+        )
 
     @property
     def grace_warning(self) -> str:
@@ -201,7 +207,8 @@ class TargetStep(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """One step over all targets. `leading`: this process is the leader, which acts; `readable`: every order
-    could be read (None: orders are not stored); `write_errors`: of the state, since the start."""
+    could be read (None: orders are not stored); `write_errors`: of the state, since the start;
+    `reloaded`: the settings file is in force as it is now."""
 
     time: float
     took: float
@@ -211,6 +218,7 @@ class StepResult:
     dry_run: bool = False
     readable: bool | None = None
     write_errors: int = 0
+    reloaded: bool = True
 
 
 TOTAL_LIMIT: Final = "max_total_workers"

@@ -13,7 +13,7 @@ from service.outcome import Failed, Ok
 _TROUBLES: Final[frozenset[Condition]] = frozenset(
     {
         *("MetricsStale", "TargetNotFound", "Forbidden", "Contested", "AtMax"),
-        *("GraceTooShort", "ConcurrencyMismatch", "CrashLoop"),
+        *("GraceTooShort", "ConcurrencyMismatch", "CrashLoop", "PolicyInvalid"),
     }
 )
 
@@ -72,6 +72,7 @@ _ENDED: Final = {
     "GraceTooShort": "running jobs for longer than the grace period",
     "ConcurrencyMismatch": "running another number of jobs at once than is set",
     "CrashLoop": "with workers that exit soon after each start",
+    "PolicyInvalid": "with a changed policy that cannot be used",
 }
 
 
@@ -86,6 +87,8 @@ def _why(step: TargetStep, condition: Condition) -> str:
             return unknown.message
     if condition == "CrashLoop" and step.crash_loop:
         return step.crash_loop
+    if condition == "PolicyInvalid":
+        return step.policy_problem
     if condition == "GraceTooShort":
         return step.grace_warning
     if condition == "ConcurrencyMismatch":

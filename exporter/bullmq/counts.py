@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from exporter.bullmq.keys import base
 from exporter.bullmq.queue_commands import Key, QueueCommands
-from exporter.redis.protocol import MOST_DIGITS, Argument, Reply, ReplyError, Request, pack
+from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack, whole_of
 from exporter.snapshot.queues import JobCounts, Library, QueueId
 
 REPLIES: Final = 13
@@ -370,10 +370,11 @@ def rate_limit(max_jobs: bytes | None, limiter: bytes | None, ttl_ms: int) -> fl
 
 
 def _whole(raw: bytes) -> int:
-    """Raises ValueError."""
-    if len(raw) > MOST_DIGITS:
-        raise ValueError("more digits than a number of Redis has")
-    return int(raw)
+    """As `whole_of`, where the slow way tells what is none. Raises ValueError."""
+    number = whole_of(raw)
+    if number is None:
+        raise ValueError("no whole number of at least 0")
+    return number
 
 
 def bulks(*arguments: Argument) -> bytes:

@@ -17,7 +17,9 @@ from service.commands.options import note
 from service.web.status_client import StatusError, check_url, fetch_status
 
 _SECONDS: Final = 10.0
-_TROUBLE: Final = frozenset({"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "CrashLoop"})
+_TROUBLE: Final = frozenset(
+    {"MetricsStale", "TargetNotFound", "Forbidden", "Contested", "CrashLoop", "PolicyInvalid"}
+)
 
 
 def show_status(url: str, key: str | None = None, *, as_json: bool, watch: float | None) -> int:

@@ -25,6 +25,7 @@ _COLOURS: Final = {
     "GraceTooShort": "yellow",
     "ConcurrencyMismatch": "yellow",
     "CrashLoop": "red",
+    "PolicyInvalid": "red",
     "Overridden": "cyan",
     "Paused": "cyan",
     "Resting": "cyan",

@@ -16,7 +16,7 @@ from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied
 from service.clock import monotonic
-from service.outcome import Ok
+from service.outcome import Failed, Ok
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf
 from tests.support.kubernetes.front import Front
@@ -160,7 +160,10 @@ def test_a_token_that_is_none(admin: Admin, api_of: KubeApiOf, target_of: Target
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(409, "conflict"), (429, "throttled"), (500, "unreachable"), (503, "unreachable"), (418, "invalid")],
+    [
+        *((404, "not_found"), (409, "conflict")),
+        *((422, "invalid"), (429, "throttled"), (500, "unreachable"), (503, "unreachable"), (418, "invalid")),
+    ],
 )
 def test_the_kind_of_each_status(
     admin: Admin, front: Front, target_of: TargetOf, status: int, kind: str
@@ -171,6 +174,38 @@ def test_the_kind_of_each_status(
     with front.fault("PATCH .*/scale", "status", status=status):
         assert refused(target, 2, 3).kind == kind
     assert admin.replicas("mail") == 2
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>welcome</html>",
+        b"",
+        b"null",
+        b"{}",
+        b"[]",
+        b'"text"',
+        b"7",
+        b"[" * 100_000,
+        b'{"spec": {"replicas": "many"}}',
+        b'{"spec": {"replicas": -1}, "status": []}',
+        b'{"spec": null, "metadata": 7, "status": "x"}',
+    ],
+)
+def test_an_answer_that_is_no_workload_changes_nothing(
+    admin: Admin, front: Front, target_of: TargetOf, body: bytes
+) -> None:
+    admin.workload("mail", 2)
+    target = target_of()
+    read(target)
+    with front.fault("GET .*/mail", "status", status=200, body=body):
+        outcome = target_of().read(soon())
+        assert isinstance(outcome, Failed) or body == b"{}"
+    with front.fault("PATCH .*/scale", "status", status=200, body=body):
+        refused(target, 2, 3)
+    assert admin.replicas("mail") == 2
+    assert read(target).requested == 2
 
 
 @pytest.mark.fault

@@ -193,6 +193,19 @@ def test_a_part_that_cannot_be_read_at_a_start_holds_until_somebody_decides(
     assert store.discard() is None
 
 
+@pytest.mark.fault
+def test_orders_outlive_the_deletion_of_their_config_map(store: ConfigMapStore, admin: Admin) -> None:
+    store.update(overridden)
+    live_state = LiveState(store, store_may_be_unreachable=True)
+    live_state.refresh()
+    assert live_state.control("mail", 2000.0).override == OVERRIDE
+    admin.delete_config_map(STATE)
+    live_state.refresh()
+    assert live_state.control("mail", 2000.0).override == OVERRIDE
+    live_state.save(dict)
+    assert store.read()[0].operator.overrides == {"mail": OVERRIDE}
+
+
 def test_without_permission_there_is_an_error(store: ConfigMapStore, admin: Admin) -> None:
     admin.rules(ACCOUNT, without(RULES, "configmaps"))
     with pytest.raises(StoreError, match="403 Forbidden"):

@@ -144,6 +144,17 @@ def test_a_concurrency_of_many_digits_costs_its_own_figure(
     assert 'bullmq_job_count{prefix="bull",queue="mail",state="waiting"} 4' in text
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("text", ["-3", "+3", " 3", "1_0", "2.5"])
+def test_a_concurrency_that_is_no_whole_number_costs_its_own_figure(
+    text: str, bullmq: BullMQ, server: RedisServer, watch: WatchOf
+) -> None:
+    server.cli("hset", "bull:mail:meta", "concurrency", text)
+    state = watch(server).read_all()
+    assert (of(state, "mail").jobs.waiting, of(state, "mail").concurrency_limit) == (4, None)
+    assert list(issues(state)) == ["queue_partly_unread"]
+
+
 ABSURD: list[tuple[str, ...]] = [
     ("x", "y"),
     ("event", ""),

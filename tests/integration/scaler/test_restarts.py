@@ -140,6 +140,79 @@ def test_an_empty_file_ends_no_worker_and_an_unusable_policy_is_logged_once(
     assert events.count("changed policy not usable") == 1
 
 
+def change(scaler: Scaler, **keys: object) -> None:
+    scaler.update(lambda state: replace(state, operator=with_policy(state.operator, "mail", keys)))
+
+
+def condition(scaler: Scaler, name: str) -> bool:
+    step = step_of(scaler, "mail")
+    return step is not None and name in step.conditions
+
+
+@pytest.mark.fault
+def test_a_changed_policy_that_the_settings_make_invalid_stays_as_it_was_valid_last(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    config["targets"][0] |= {"cooldown_seconds": 0}
+    with scaling(config, tmp_path) as scaler:
+        change(scaler, min_workers=2, max_workers=3)
+        until(scaler, 3)
+        config["targets"][0] |= {"scale_down_threshold": 1.5, "scale_up_threshold": 1.6, "max_workers": 8}
+        rewrite(tmp_path, config)
+        wait_until(lambda: step_of(scaler, "mail").settings.scale_up_threshold == 1.6, what="it is taken")  # type: ignore[union-attr]
+        change(scaler, min_workers=2, max_workers=3, scale_up_threshold=1.55)
+        wait_until(lambda: step_of(scaler, "mail").settings.scale_up_threshold == 1.55, what="it is in force")  # type: ignore[union-attr]
+        config["targets"][0] |= {"scale_down_threshold": 1.58}  # below its own 1.6, above the changed 1.55
+        rewrite(tmp_path, config)
+        wait_until(lambda: condition(scaler, "PolicyInvalid"), what="the condition is there", seconds=30)
+        steps = scaler.controller.counters.steps
+        wait_until(lambda: scaler.controller.counters.steps > steps + 3, what="steps go on", seconds=30)
+        step = step_of(scaler, "mail")
+        assert step is not None
+        assert (step.settings.min_workers, step.settings.max_workers) == (2, 3)
+        assert (step.settings.scale_up_threshold, step.settings.scale_down_threshold) == (1.55, 1.5)
+        assert counts(scaler) == (3, 3)
+        text = scaler.exposition("text").decode()
+        assert 'oxherd_scaler_condition{condition="PolicyInvalid",queue="mail",target="mail"} 1.0' in text
+        assert any("scale_down_threshold should be below" in warning for warning in step.warnings)
+        change(scaler)
+        wait_until(lambda: not condition(scaler, "PolicyInvalid"), what="it ends", seconds=30)
+        until(scaler, 8)
+
+
+@pytest.mark.fault
+def test_a_changed_policy_that_is_invalid_at_a_start_leaves_the_workers_as_they_were(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    config["targets"][0] |= {"cooldown_seconds": 0}
+    with scaling(config, tmp_path) as scaler:
+        change(scaler, max_workers=2)
+        until(scaler, 2)
+    config["targets"][0] |= {"min_workers": 3}  # above what was ordered
+    with scaling(config, tmp_path) as scaler:
+        wait_until(lambda: condition(scaler, "PolicyInvalid"), what="the condition is there", seconds=30)
+        until(scaler, 4, "q1")  # the others are scaled
+        assert counts(scaler) == (2, 2)
+        change(scaler)
+        until(scaler, 4)
+
+
+@pytest.mark.fault
+def test_settings_that_are_refused_are_a_series(config: dict[str, Any], tmp_path: Path) -> None:
+    def successful(value: int) -> bool:
+        line = f"oxherd_scaler_config_last_reload_successful {value}.0\n"
+        return line in scaler.exposition("text").decode()
+
+    with scaling(config, tmp_path) as scaler:
+        until(scaler, 4)
+        assert successful(1)
+        (tmp_path / "scaler.yml").write_text("targets: [{name: mail")
+        wait_until(lambda: successful(0), what="it is told", seconds=30)
+        assert counts(scaler) == (4, 4)
+        rewrite(tmp_path, config)
+        wait_until(lambda: successful(1), what="it is in force again", seconds=30)
+
+
 def test_a_removed_target_ends_with_its_own_grace_while_the_others_are_scaled(
     config: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -147,6 +147,9 @@ class Admin:
         path = f"/api/v1/namespaces/{self.namespace}/configmaps/{name}"
         return self.ask("PATCH", path, {"data": data}, _MERGE)
 
+    def delete_config_map(self, name: str) -> None:
+        self.ask("DELETE", f"/api/v1/namespaces/{self.namespace}/configmaps/{name}")
+
     def lease(self, name: str) -> Json:
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{name}"
         return self.ask("GET", path)
