@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from io import StringIO
+from math import inf
 from typing import Any, Final
 
 from scaler.config.policy_layers import checked_policy
@@ -81,7 +82,7 @@ def _prometheus(document: Any) -> None:
 
 def _histogram(document: Any) -> object:
     found = run_time_p99s(vector(document))
-    assert all(seconds >= 0 for seconds in found.values())
+    assert all(0 <= seconds < inf for seconds in found.values())
     return None if found else REFUSED
 
 
