@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from io import StringIO
-from math import inf
+from math import inf, isfinite
 from typing import Any, Final
 
 from scaler.config.policy_layers import checked_policy
@@ -87,7 +87,9 @@ def _histogram(document: Any) -> object:
 
 
 def _range(document: Any) -> object:
-    return None if any(matrix(document).values()) else REFUSED
+    series = matrix(document).values()
+    assert all(isfinite(time) and isfinite(value) for points in series for time, value in points)
+    return None if any(series) else REFUSED
 
 
 def _state(raw: bytes) -> object:
