@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+_T = TypeVar("_T")
 ProposalHistory: TypeAlias = tuple[tuple[float, int], ...]
 """Times, ascending, and the workers that were proposed then."""
 
@@ -47,9 +48,8 @@ def dump_guards(memory: GuardMemory) -> dict[str, Any]:
 def load_guards(data: Mapping[str, Any]) -> GuardMemory:
     """The memory from its JSON data. Raises ValueError for data that `dump_guards` did not write."""
     try:
-        require_numbers(data)
-        return _MEMORY.validate_python(fields_of(GuardMemory, data))
-    except (ValidationError, ImpossibleNumberError):
+        return memory_of(_MEMORY, fields_of(GuardMemory, data))
+    except ImpossibleMemoryError:
         raise ValueError("invalid memory of the guards") from None
 
 
@@ -61,20 +61,30 @@ def fields_of(kind: type[NamedTuple], data: object) -> dict[str, Any]:
     return {name: data[name] for name in kind._fields if name in data}
 
 
-class ImpossibleNumberError(ValueError):
-    """A number that nothing can have been counted or measured as."""
+class ImpossibleMemoryError(ValueError):
+    """What no version can have remembered: of another form, or with a number that nothing was counted as."""
 
 
-def require_numbers(data: object) -> None:
-    """Raises ImpossibleNumberError if a number in this JSON data is not finite, or too large to calculate
-    with."""
+def memory_of(kind: TypeAdapter[_T], data: object) -> _T:
+    """The memory of this kind in JSON data. Raises ImpossibleMemoryError, also if a number is not finite or
+    too large to calculate with."""
+    _require_numbers(data)
+    try:
+        memory = kind.validate_python(data)
+    except ValidationError:
+        raise ImpossibleMemoryError("of another form") from None
+    _require_numbers(memory)  # a text is read as a number
+    return memory
+
+
+def _require_numbers(data: object) -> None:
     if isinstance(data, Mapping):
         data = list(data.values())
     if isinstance(data, list | tuple):
         for part in data:
-            require_numbers(part)
+            _require_numbers(part)
     elif isinstance(data, int | float) and not abs(data) <= _MOST:  # false of NaN too
-        raise ImpossibleNumberError(f"a number over {_MOST:g}, or none")
+        raise ImpossibleMemoryError(f"a number over {_MOST:g}, or none")
 
 
 def record_change(memory: GuardMemory, at: float, workers: int | None = None) -> GuardMemory:

@@ -52,7 +52,7 @@ def run_time_p99s(series: Iterable[Any]) -> dict[QueueKey, float]:
             measure, bound = labels.pop(MEASURE_LABEL, None), labels.pop("le", None)
             of_source = histograms.setdefault(frozenset(labels.items()), _Histograms())
             if bound is not None:
-                of_source.cumulative[float(bound)] = finite_number(entry["value"][1])
+                of_source.cumulative[_bound(bound)] = finite_number(entry["value"][1])
             elif measure == _SUM:
                 of_source.seconds = finite_number(entry["value"][1])
             else:
@@ -83,8 +83,8 @@ class NativeRunTimes:
             Bucket(max(0.0, float(lower)), float(upper), max(0.0, finite_number(count)))
             for _, lower, upper, count in data.get("buckets") or ()
         ]
-        if any(not bucket.lower <= bucket.upper for bucket in buckets):
-            raise ValueError("a bucket ends before it begins")
+        if any(not bucket.lower <= bucket.upper or bucket.lower == inf for bucket in buckets):
+            raise ValueError("a bucket ends before it begins, or never begins")
         return cls(tuple(sorted(buckets)), finite_number(data["sum"]))
 
 
@@ -128,7 +128,7 @@ def p99_of(buckets: Sequence[Bucket], seconds: float | None = None) -> float | N
     attempts in that bucket and those after it, by the seconds that those before it leave.
     """
     total = _attempts(buckets)
-    if total <= 0:
+    if not 0 < total < inf:  # together they may be more than a float has, though each is not
         return None
     rank, below, before = _QUANTILE * total, 0.0, 0.0
     for lower, upper, count in buckets:
@@ -142,6 +142,14 @@ def p99_of(buckets: Sequence[Bucket], seconds: float | None = None) -> float | N
         before += count * (lower + upper) / 2
         below += count
     return buckets[-1].upper
+
+
+def _bound(text: Any) -> float:
+    """The upper bound of a bucket of run times. Raises TypeError, ValueError or OverflowError."""
+    bound = float(text)
+    if not bound >= 0:
+        raise ValueError("not a time that a job may take")
+    return bound
 
 
 def _attempts(buckets: Iterable[Bucket]) -> float:

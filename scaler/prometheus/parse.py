@@ -193,12 +193,20 @@ def matrix(document: object) -> dict[Labels, list[tuple[float, float]]]:
     try:
         for entry in data["result"]:
             points = series.setdefault(_labels(entry["metric"]), [])
-            points += ((float(time), float(value)) for time, value in entry["values"])
+            points += ((_moment(time), float(value)) for time, value in entry["values"])
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         raise UnreadableError("invalid", "the answer is not a range of numbers") from None
     return {
         labels: [point for point in points if math.isfinite(point[1])] for labels, points in series.items()
     }
+
+
+def _moment(time: Any) -> float:
+    """Unix seconds. Raises TypeError, ValueError or OverflowError."""
+    at = float(time)
+    if not math.isfinite(at):
+        raise ValueError("not a time")
+    return at
 
 
 class _InvalidError(Exception):

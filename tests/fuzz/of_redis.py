@@ -29,6 +29,7 @@ _ADDRESS: Final = "127.0.0.1:7001"
 _NODES: Final = (FIXTURES / "redis-7.2" / "cluster-nodes.txt").read_bytes()
 _VIEW: Final = parse_cluster_nodes(_NODES)
 _BEFORE: Final = observe(FailoverState(), merge_cluster_views({_ADDRESS: _VIEW}))[0]
+_NAMED: Final = [replace(node, hostname="cache-1") for node in merge_cluster_views({_ADDRESS: _VIEW}).nodes]
 _SINGLE: Final = Topology("standalone", (TopologyNode(_ADDRESS, "master", "0", slots=((0, 16383),)),))
 
 
@@ -55,13 +56,11 @@ def _cluster_nodes(raw: bytes) -> None:
 
 def _cluster_shards(replies: list[Any]) -> object:
     """The reply, and what a redirection names."""
-    nodes = merge_cluster_views({_ADDRESS: _VIEW}).nodes
-    known = [replace(node, hostname="cache-1") for node in nodes]
-    preferred = [prefers_names(reply, known) for reply in replies]
+    preferred = [prefers_names(reply, _NAMED) for reply in replies]
     for reply in replies:
         if isinstance(reply, bytes):
             text = reply.decode("utf-8", "surrogateescape")
-            node_at(text, known, seen_from=_ADDRESS)
+            node_at(text, _NAMED, seen_from=_ADDRESS)
             is_name(text), same_ip(text, "10.0.0.1")
     return None if any(choice is not None for choice in preferred) else REFUSED
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from io import StringIO
+from math import inf, isfinite
 from typing import Any, Final
 
 from scaler.config.policy_layers import checked_policy
@@ -63,7 +64,7 @@ def _decide(sample: QueueSample | Missing, memory: Any = None, *, names: Collect
         observation = Observation(_AT + 1, 3, 3, sample, 10.0)
         decision, after = step(policy, 5.0, observation, _NOBODY, memory)
         assert policy.min_workers <= decision.workers <= policy.max_workers or decision.workers == 3
-        json.dumps(dump_memory(after))
+        json.dumps(dump_memory(after), allow_nan=False)
 
 
 def _prometheus(document: Any) -> None:
@@ -81,12 +82,14 @@ def _prometheus(document: Any) -> None:
 
 def _histogram(document: Any) -> object:
     found = run_time_p99s(vector(document))
-    assert all(seconds >= 0 for seconds in found.values())
+    assert all(0 <= seconds < inf for seconds in found.values())
     return None if found else REFUSED
 
 
 def _range(document: Any) -> object:
-    return None if any(matrix(document).values()) else REFUSED
+    series = matrix(document).values()
+    assert all(isfinite(time) and isfinite(value) for points in series for time, value in points)
+    return None if any(series) else REFUSED
 
 
 def _state(raw: bytes) -> object:
@@ -98,7 +101,7 @@ def _state(raw: bytes) -> object:
     state, _ = from_json(text)
     for name in ("mail", "video"):
         learned, _ = load_learned(state.learned.get(name, {}))
-        json.dumps(dump_learned(learned))
+        json.dumps(dump_learned(learned), allow_nan=False)
         _decide(QueueSample(_AT, 5.0, 1.0, completed=10.0, failed=0.0), learned.memory, names=[name])
         _decide(Missing("empty", "no data"), learned.memory, names=[name])
         control(state.operator, name, _AT)

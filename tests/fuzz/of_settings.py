@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO, TextIOWrapper
 from typing import Any, Final
 
 from exporter.config.environment import exporter_environment
@@ -16,7 +17,6 @@ from scaler.configuration import differences
 from service.config.load import ConfigError, Loaded, masked
 from service.web.web_config import WebConfig, WebConfigError
 from tests.fuzz.inputs import JSON, TEXT
-from tests.fuzz.scratch import scratch
 from tests.fuzz.search import REFUSED, Target
 
 _NOTHING_OF_EXPORTER: Final = exporter_environment({})
@@ -77,12 +77,20 @@ def _environment(data: Any) -> object:
     return REFUSED if results == (REFUSED, REFUSED) else None
 
 
+class _File:
+    """A file that has these bytes, without one."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def read_text(self, encoding: str) -> str:
+        return TextIOWrapper(BytesIO(self._raw), encoding).read()
+
+
 def _web_config(raw: bytes) -> None:
     """Without users: whether a password's hash can be used takes as long as whoever wrote it wanted."""
-    path = scratch() / "web.yml"
-    path.write_bytes(raw)
     config = WebConfig.__new__(WebConfig)
-    config._path = path
+    config._path = _File(raw)  # type: ignore[assignment]
     config._read()
 
 

@@ -1,8 +1,10 @@
-"""What is made of a snapshot wherever it is shown: a figure that nothing can show is a finding as well."""
+"""What is made of a snapshot wherever it is shown: a figure that nothing can show, or that is no number, is a
+finding as well."""
 
 from __future__ import annotations
 
 import json
+import re
 from itertools import count
 from typing import Final
 
@@ -18,6 +20,7 @@ _EVERY: Final = 25  # it takes a ms; what it would fail on comes in many inputs
 _ABOUT: Final = About("1.2.3", monitoring=True, uptime=1.0)
 _RENDERER: Final = Renderer()
 _SETTINGS: Final = HealthSettings()
+_NO_NUMBER: Final = re.compile(rb"^[^#].* [+-]?(?:nan|inf)$", re.MULTILINE | re.IGNORECASE)
 _calls = count()
 
 
@@ -26,7 +29,8 @@ def show(snapshot: Snapshot) -> None:
     if next(_calls) % _EVERY:
         return
     assessment = Assessment(snapshot, assess(snapshot, _SETTINGS))
-    _RENDERER.text(assessment)
+    odd = _NO_NUMBER.search(_RENDERER.text(assessment))
+    assert odd is None, odd
     view = status_view(assessment, _ABOUT)
-    json.dumps(view)
+    json.dumps(view, allow_nan=False)
     status_page(view, now=snapshot.taken_at).encode("utf-8", "surrogateescape")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,18 @@ def test_data_is_changed_and_not_in_place() -> None:
     assert data == {"a": [1, {"b": "c"}], "d": None}
     assert sum(other != data for other in changed) > 150
     assert JSON.decoded(JSON.encoded(data)) == data
+
+
+def depth(value: Any) -> int:
+    return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
+
+
+def test_what_is_changed_again_and_again_does_not_get_ever_deeper() -> None:
+    mutator, value, deepest = Mutator(Random(2)), [[b"a"]], 0
+    for _ in range(1000):
+        value = mutator.changed_replies(value, [[[[[value]]]]])[:5] or [[b"a"]]
+        deepest = max(deepest, depth(value))
+    assert deepest == 9
 
 
 @pytest.mark.parametrize(

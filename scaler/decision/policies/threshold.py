@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from scaler.config.settings import PolicySettings
 from scaler.decision.load_factor import target_load_factor
-from scaler.decision.memory import ImpossibleNumberError, require_numbers
+from scaler.decision.memory import ImpossibleMemoryError, memory_of
 from scaler.decision.policies.concurrency import (
     Concurrency,
     concurrency_is_possible,
@@ -91,9 +91,8 @@ class Threshold:
         if data.keys() - set(Concurrency._fields):
             raise ValueError("invalid memory of threshold")
         try:
-            require_numbers(data)
-            memory = _MEMORY.validate_python(data)
-        except (ValidationError, ImpossibleNumberError):
+            memory = memory_of(_MEMORY, data)
+        except ImpossibleMemoryError:
             raise ValueError("invalid memory of threshold") from None
         if not concurrency_is_possible(memory):
             raise ValueError("invalid memory of threshold")

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pydantic import TypeAdapter
 
 from scaler.config.settings import PolicySettings
-from scaler.decision.memory import fields_of, require_numbers
+from scaler.decision.memory import fields_of, memory_of
 from scaler.decision.policies.concurrency import (
     Concurrency,
     concurrency_is_possible,
@@ -184,12 +184,11 @@ class WaitTarget:
         if data.get("version") != MEMORY_VERSION:
             return Memory()
         try:
-            require_numbers(data)
             known = fields_of(Memory, data)
             parts = {name: known[name] for name in _PARTS if known.get(name) is not None}
             known |= {name: fields_of(_PARTS[name], part) for name, part in parts.items()}
-            memory = _MEMORY.validate_python(known)
-        except ValueError:  # of pydantic too
+            memory = memory_of(_MEMORY, known)
+        except ValueError:
             raise ValueError("invalid memory of wait_target") from None
         if not _is_possible(memory):
             raise ValueError("invalid memory of wait_target")

@@ -30,6 +30,8 @@ ODD: Final[tuple[object, ...]] = (
     True,
     None,
     "x",
+    "1e400",
+    "nan",
     [],
     {},
 )
@@ -97,7 +99,9 @@ def test_whatever_stands_there_no_step_fails(
         memory = load_memory(json.loads(json.dumps(data)))
     except ValueError:
         return
-    decided(policy(name, known=known), memory, range(12, 30))
+    after = decided(policy(name, known=known), memory, range(12, 30))
+    assert after is not None
+    json.dumps(dump_memory(after), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,9 @@ def test_whatever_stands_there_no_step_fails(
         ("flow", "points", [[1005.0, *[2.0] * 7], [1010.0, *[1.0] * 7]]),
         ("flow", "jobs_ended", nan),
         ("throttle", "taken", -1),
+        ("throttle", "seen", "1e400"),
         ("concurrency", "jobs", nan),
+        ("concurrency", "jobs", "-inf"),
         ("concurrency", "ready", [[1015.0, -5]]),
     ],
 )
@@ -123,3 +129,13 @@ def test_what_was_learned_is_read_again() -> None:
     for name in POLICIES:
         data = learned(name, known=False)
         assert json.loads(json.dumps(dump_memory(load_memory(data)))) == data
+
+
+@pytest.mark.parametrize(("part", "key"), [("learned", "jobs"), ("guards", "jobs"), ("guards", "idle_since")])
+def test_a_text_is_no_way_around_the_bound_of_a_number(part: str, key: str) -> None:
+    data = learned("threshold", known=True)
+    data[part][key] = "1e400"
+    with pytest.raises(
+        ValueError, match=f"invalid memory of {'threshold' if part == 'learned' else 'the gu'}"
+    ):
+        load_memory(data)

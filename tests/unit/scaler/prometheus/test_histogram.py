@@ -97,6 +97,8 @@ def test_each_queue_has_its_own_and_of_several_exporters_the_longest() -> None:
         {},
         {"metric": {"le": "x"}, "value": [1, "1"]},
         {"metric": {"le": 10**400}, "value": [1, "1"]},
+        {"metric": {"le": "NaN"}, "value": [1, "1"]},
+        {"metric": {"le": "-1"}, "value": [1, "1"]},
         {"metric": {}, "value": [1, "NaN"]},
         {"metric": {"le": "+Inf"}, "value": [1, "1"]},
     ],
@@ -194,12 +196,17 @@ def test_exporters_with_different_forms_have_their_own() -> None:
         {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": [[0, "1", "2"]]}]},
         {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": 7}]},
         {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": [[0, 10**400, "2", "1"]]}]},
+        {"metric": SOURCE, "histogram": [5.0, {"sum": "1", "buckets": [[0, "Inf", "Inf", "1"]]}]},
     ],
 )
 def test_what_is_no_native_histogram_is_an_error(entry: dict[str, Any]) -> None:
     """So is the 0 that Prometheus 2.42 makes of one where a label is added."""
     with pytest.raises(UnreadableError, match="not a histogram"):
         run_time_p99s([entry])
+
+
+def test_more_attempts_than_a_number_can_be_are_none() -> None:
+    assert run_time_p99s([native(("0", "1", 1e308), ("1", "2", 1e308))]) == {}
 
 
 buckets = st.lists(

@@ -402,6 +402,7 @@ def test_a_range_is_its_finite_points() -> None:
         [{"metric": {}}],
         [{"metric": {}, "values": [[1]]}],
         [{"metric": {}, "values": [["x", "y"]]}],
+        [{"metric": {}, "values": [["NaN", "1"]]}],
     ],
 )
 def test_an_invalid_range(result: Any) -> None:
