@@ -72,7 +72,9 @@ def sent_elsewhere(urls: Iterable[tuple[str, str | None, str | None]]) -> Iterat
             continue
         parts = urlsplit(url)
         if parts.scheme == "http" and not is_own_machine(parts.hostname or ""):
-            yield Exposure("secret sent without TLS", setting, {"url": url, "secret": secret})
+            # Without its path and query, which may have a secret too.
+            where = f"{parts.scheme}://{parts.netloc}"
+            yield Exposure("secret sent without TLS", setting, {"url": where, "secret": secret})
 
 
 def key_name(loaded: Loaded[Any]) -> str | None:

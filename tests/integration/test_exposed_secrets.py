@@ -131,11 +131,15 @@ def test_a_secret_that_is_sent_without_tls_to_another_machine_is_told(folder: Pa
         line = f'"secret sent without TLS" setting=SCALER_URL url={url} secret=CRON_API_KEY'
         assert found == ([line] if told else []), url
     token = secret(folder, "token", 0o600, "a-token-of-these-tests")
-    probe = {"name": "shop", "url": "http://192.0.2.7:80/", "header_files": {"Authorization": token}}
+    probe = {
+        "name": "shop",
+        "url": "http://192.0.2.7:80/a?token=of-a-query",
+        "header_files": {"Authorization": token},
+    }
     of_exporter = secret(folder, "exporter.yml", 0o644, yaml.safe_dump({"probes": [probe]}))
     assert warnings("exporter", {"EXPORTER_LISTEN": "127.0.0.1:0", "EXPORTER_CONFIG": of_exporter}) == [
         (
-            '"secret sent without TLS" setting=probes[0].url url=http://192.0.2.7:80/ '
+            '"secret sent without TLS" setting=probes[0].url url=http://192.0.2.7:80 '
             "secret=header_files.Authorization"
         )
     ]
