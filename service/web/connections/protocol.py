@@ -196,7 +196,7 @@ class BoundedProtocol(H11Protocol):
 
 def _forget_own_methods(transport: object) -> None:
     """asyncio's transport holds methods of its own: without a search for cycles it would never go."""
-    own = vars(transport)
+    own = getattr(transport, "__dict__", {})
     for name in [name for name, value in own.items() if getattr(value, "__self__", None) is transport]:
         del own[name]
 
