@@ -56,6 +56,8 @@ class Workload:
 @of_object
 def workload_of(data: Json) -> Workload:
     """From a Deployment or StatefulSet. Without `spec.replicas` it has one replica, as the API documents."""
+    if not data:
+        raise ValueError("an empty object, no workload")  # without `spec.replicas` it would have one replica
     meta, spec, status = _mapping(data, "metadata"), _mapping(data, "spec"), _mapping(data, "status")
     return Workload(
         replicas=_count(spec.get("replicas", 1)),

@@ -155,6 +155,29 @@ def test_a_secret_that_is_sent_without_tls_to_another_machine_is_told(folder: Pa
     ]
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("program", ["exporter", "scaler"])
+def test_a_process_that_is_aborted_prints_no_key(program: str) -> None:
+    listen = {"EXPORTER_LISTEN": "127.0.0.1:0", "SCALER_LISTEN": "127.0.0.1:0"}
+    process = subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-m", program, "start"],
+        env={"PATH": "/usr/bin:/bin", "CRON_API_KEY": FULL, **listen},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if "event=listening" in line:
+            break
+    process.send_signal(signal.SIGABRT)
+    rest, _ = process.communicate(timeout=30)
+    assert "Fatal Python error: Aborted" in rest
+    assert FULL not in "".join(lines) + rest
+
+
 class _Neighbour(ThreadingHTTPServer):
     """Redirects each request to `to`, or answers; what it was sent is kept."""
 

@@ -17,13 +17,34 @@ from lab.cluster import LocalCluster
 from lab.deadline import wait_until
 from lab.ports import free_port
 from lab.redis import RedisServer
-from lab.wires import MODES, BadWire, Send, as_it_is, bad_wire, endless
+from lab.wires import (
+    MODES,
+    BadWire,
+    Send,
+    as_it_is,
+    bad_wire,
+    cut,
+    endless,
+    late,
+    pushes,
+    reset,
+    slow,
+    swallowed,
+)
 from tests.support.scrapes import Values, get, scrape
 from tests.support.starving import started
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]  # 3 to 12 s each alone
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(240)]  # 3 to 12 s each alone
 
 QUEUES = 50
+HONEST = (
+    late,
+    slow,
+    cut,
+    reset,
+    swallowed,
+    pushes,
+)  # what comes is what the server sent, as far as it is read
 SECONDS = 3.0  # of a scrape
 
 
@@ -45,9 +66,21 @@ def is_read(values: Values) -> bool:
     return waiting == [2] * QUEUES and get(values, "bullmq_up") == 1
 
 
+def complete(redis: RedisServer, count: int) -> None:
+    """Events of so many jobs that end."""
+    for number in range(count):
+        redis.cli("xadd", "bull:q0:events", "*", "event", "completed", "jobId", number, "prev", "active")
+
+
+def completed(url: str) -> float | None:
+    with suppress(httpx.HTTPError):
+        return get(scrape(url), "bullmq_job_completed_total", prefix="bull", queue="q0")
+    return None
+
+
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.__name__)
 def test_a_scrape_is_answered_whatever_the_wire_does_and_all_is_well_once_it_is(
-    wire: BadWire, mode: Send
+    wire: BadWire, fresh_redis: RedisServer, mode: Send
 ) -> None:
     settings = {"redis": {"url": f"redis://{wire.address}"}, "listen": "127.0.0.1:0"}
     exporter = Exporter(ExporterSettings.model_validate(settings))
@@ -55,14 +88,23 @@ def test_a_scrape_is_answered_whatever_the_wire_does_and_all_is_well_once_it_is(
     url = f"http://{exporter.address}"
     try:
         wait_until(lambda: is_read(scrape(url)), what="all queues are read", seconds=20)
+        complete(fresh_redis, 5)
+        wait_until(lambda: completed(url) == 5, what="events are read", seconds=20)
         wire.mode = mode
         for _ in range(3):
+            complete(fresh_redis, 5)
             begun = time.monotonic()
             scrape(url, seconds=SECONDS)
             assert time.monotonic() - begun < SECONDS
             assert httpx.get(f"{url}/healthz", timeout=1).status_code == 200
         wire.mode = as_it_is
         wait_until(lambda: is_read(scrape(url)), what="all queues are read again", seconds=60)
+        if mode in HONEST:
+            wait_until(lambda: completed(url) == 20, what="no event is missed, none counts twice", seconds=30)
+        counted = completed(url)
+        assert counted is not None
+        complete(fresh_redis, 5)
+        wait_until(lambda: (completed(url) or 0) >= counted + 5, what="events are read again", seconds=30)
         wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, what="it is ready", seconds=60)
     finally:
         assert exporter.stop()
