@@ -135,7 +135,7 @@ def p99_of(buckets: Sequence[Bucket], seconds: float | None = None) -> float | N
         if upper == inf:
             return lower
         if below + count >= rank:
-            interpolated = lower + (upper - lower) * (rank - below) / count
+            interpolated = lower + (upper - lower) * ((rank - below) / count)
             if seconds is None:
                 return interpolated
             return min(interpolated, max(lower, (seconds - before) / (total - below)))

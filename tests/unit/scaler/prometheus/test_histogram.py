@@ -209,6 +209,14 @@ def test_more_attempts_than_a_number_can_be_are_none() -> None:
     assert run_time_p99s([native(("0", "1", 1e308), ("1", "2", 1e308))]) == {}
 
 
+def test_so_many_attempts_that_a_bucket_times_them_is_more_than_a_number_can_be() -> None:
+    entries = [
+        {"metric": SOURCE | {"le": bound}, "value": [5.0, count]}
+        for bound, count in (("1", "5"), ("10", "1e308"), ("+Inf", "1e308"))
+    ]
+    assert run_time_p99s(entries) == {MAIL: pytest.approx(9.91)}
+
+
 buckets = st.lists(
     st.tuples(st.floats(0.001, 1000), st.integers(0, 1000)), min_size=1, max_size=30, unique_by=lambda b: b[0]
 )
