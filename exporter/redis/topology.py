@@ -15,6 +15,10 @@ from exporter.address import is_socket, join_address, split_address
 from exporter.redis.info import decode_text
 from exporter.snapshot.redis import CLUSTER_SLOTS, ClusterLine, Role, Topology, TopologyNode
 
+MOST_NODES: Final = 500
+"""Lines that a view may have. Each node takes threads, connections and a view of all the others, and whoever
+answers for one may name any number."""
+
 _NOT_NODES: Final = frozenset({"handshake", "noaddr"})
 Ranges = tuple[tuple[int, int], ...]
 ClusterView = tuple[ClusterLine, ...]
@@ -22,9 +26,17 @@ ClusterView = tuple[ClusterLine, ...]
 
 def parse_cluster_nodes(raw: str | bytes) -> ClusterView:
     """One view. Ignored are lines that cannot be parsed, and nodes in the handshake or without an address.
-    The viewer's own address may be empty (`:7001`) until other nodes have reported it."""
+    The viewer's own address may be empty (`:7001`) until other nodes have reported it. None at all if it is
+    `too_large`."""
+    if too_large(raw):
+        return ()
     lines = (_parse_line(line) for line in decode_text(raw).split("\n"))
     return tuple(line for line in lines if line and not line.flags & _NOT_NODES)
+
+
+def too_large(raw: str | bytes) -> bool:
+    """Whether a view has more than `MOST_NODES` lines."""
+    return (raw.count(b"\n") if isinstance(raw, bytes) else raw.count("\n")) > MOST_NODES
 
 
 def merge_cluster_views(views: Mapping[str, ClusterView]) -> Topology:
