@@ -19,6 +19,7 @@ MOST_NODES: Final = 500
 """Lines that a view may have. Each node takes threads, connections and a view of all the others, and whoever
 answers for one may name any number."""
 
+_LAST_PORT: Final = 65_535
 _NOT_NODES: Final = frozenset({"handshake", "noaddr"})
 Ranges = tuple[tuple[int, int], ...]
 ClusterView = tuple[ClusterLine, ...]
@@ -111,8 +112,8 @@ def _parse_line(text: str) -> ClusterLine | None:
     node_id, endpoint, flags, master, _, _, epoch, link, *slots = words
     address, *names = endpoint.split(",")
     host, _, port = address.partition("@")[0].rpartition(":")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5):
-        return None
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _LAST_PORT):
+        return None  # the system would take the rest of a division
     hostname = names[0] if names and names[0] not in ("", "?") and "=" not in names[0] else None
     host = "" if host == "?" else host
     return ClusterLine(
