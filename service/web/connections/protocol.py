@@ -88,6 +88,10 @@ class BoundedProtocol(H11Protocol):
         elif self.opening is not None:
             self.opening.cancel()
 
+    def never_made(self) -> None:
+        """There will be no `connection_made`: it holds itself no more."""
+        self.app = self._answer
+
     # --- what uvicorn and asyncio call -------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
