@@ -29,7 +29,14 @@ class ScalerService(ScalerControl, Protocol):
 
 def make_scaler_app(scaler: ScalerService, auth: ApiKeyAuth, version: str) -> FastAPI:
     """Every response is that of the last step, so that requests cost nothing."""
-    app = FastAPI(title="Oxherd scaler", description=ABOUT, version=version, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Oxherd scaler",
+        description=ABOUT,
+        version=version,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
 
     def status(request: Request) -> JSONResponse:
         """What `scaling status` shows."""

@@ -45,14 +45,16 @@ class Program(Protocol):
 
 
 def serve(program: Program, on_started: Callable[[], None] = lambda: None) -> int:
-    """Run until SIGTERM or SIGINT; the exit code, 1 when the HTTP server ended by itself.
+    """Run until SIGTERM or SIGINT, or SIGHUP where nohup does not ignore it; the exit code, 1 when the HTTP
+    server ended by itself.
 
     Only from the main thread. SIGUSR1 prints the stacks of all threads. Raises what `start` raises.
     """
     received: list[int] = []
     with _woken_by_signals() as woken:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: received.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda number, _: received.append(number))
         with suppress(AttributeError, ValueError):  # no such signal, or standard error is not a file
             faulthandler.register(signal.SIGUSR1)
         bound_thread_starts()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 
 def milliseconds(seconds: float | None) -> str:
     """0.5 ms, 12 ms, 1.5 s; nothing for None."""
@@ -51,13 +54,18 @@ def plain(number: float) -> str:
     return f"{number:.0f}" if number >= 999.5 else f"{number:.3g}"
 
 
+_BACKSLASHES: Final = re.compile(r"\\+(?=x[89a-f][0-9a-f]|[\udc80-\udcff])")
+
+
 def readable(name: str) -> str:
     r"""A name from Redis as UTF-8: a key may be any bytes, those that are not UTF-8 become \xff.
 
-    They are surrogates before (PEP 383), which no encoder accepts; two names never become the same "?".
+    They are surrogates before (PEP 383), which no encoder accepts; two names never become the same "?", nor
+    the same as one that has these four signs: before such and before such bytes backslashes are doubled.
     """
-    if name.isascii():
+    if name.isascii() and "\\x" not in name:
         return name
+    name = _BACKSLASHES.sub(lambda found: 2 * found[0], name)
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

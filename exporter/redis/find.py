@@ -9,7 +9,7 @@ from typing import TypeAlias
 from exporter.redis.info import decode_text, failed_reply, mode_of, parse_info, role_of
 from exporter.redis.protocol import Reply, Request, pack_request
 from exporter.redis.sentinel import SentinelView, merge_sentinel_views, parse_sentinel
-from exporter.redis.topology import merge_cluster_views, parse_cluster_nodes
+from exporter.redis.topology import MOST_NODES, merge_cluster_views, parse_cluster_nodes, too_large
 from exporter.snapshot.redis import Info, Mode, Topology, TopologyNode
 from service.outcome import Failed, Ok, Outcome, UnreadableError
 
@@ -48,6 +48,8 @@ def find_nodes(expected: Mode, replies: SeedReplies) -> Topology:
         fields = parse_info(info) if isinstance(info, bytes) else Info({})
         if view:
             views[address] = view
+        elif isinstance(lines, bytes) and too_large(lines):
+            failures[address] = Failed("protocol", f"CLUSTER NODES has more than {MOST_NODES:,} nodes")
         elif mode_of(fields) == "sentinel":
             failures[address] = Failed(
                 "error", "is a Sentinel: set REDIS_SENTINELS and REDIS_SENTINEL_MASTER"

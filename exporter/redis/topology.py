@@ -15,6 +15,11 @@ from exporter.address import is_socket, join_address, split_address
 from exporter.redis.info import decode_text
 from exporter.snapshot.redis import CLUSTER_SLOTS, ClusterLine, Role, Topology, TopologyNode
 
+MOST_NODES: Final = 500
+"""Lines that a view may have. Each node takes threads, connections and a view of all the others, and whoever
+answers for one may name any number."""
+
+_LAST_PORT: Final = 65_535
 _NOT_NODES: Final = frozenset({"handshake", "noaddr"})
 Ranges = tuple[tuple[int, int], ...]
 ClusterView = tuple[ClusterLine, ...]
@@ -22,9 +27,17 @@ ClusterView = tuple[ClusterLine, ...]
 
 def parse_cluster_nodes(raw: str | bytes) -> ClusterView:
     """One view. Ignored are lines that cannot be parsed, and nodes in the handshake or without an address.
-    The viewer's own address may be empty (`:7001`) until other nodes have reported it."""
+    The viewer's own address may be empty (`:7001`) until other nodes have reported it. None at all if it is
+    `too_large`."""
+    if too_large(raw):
+        return ()
     lines = (_parse_line(line) for line in decode_text(raw).split("\n"))
     return tuple(line for line in lines if line and not line.flags & _NOT_NODES)
+
+
+def too_large(raw: str | bytes) -> bool:
+    """Whether a view has more than `MOST_NODES` lines."""
+    return (raw.count(b"\n") if isinstance(raw, bytes) else raw.count("\n")) > MOST_NODES
 
 
 def merge_cluster_views(views: Mapping[str, ClusterView]) -> Topology:
@@ -99,8 +112,8 @@ def _parse_line(text: str) -> ClusterLine | None:
     node_id, endpoint, flags, master, _, _, epoch, link, *slots = words
     address, *names = endpoint.split(",")
     host, _, port = address.partition("@")[0].rpartition(":")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5):
-        return None
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _LAST_PORT):
+        return None  # the system would take the rest of a division
     hostname = names[0] if names and names[0] not in ("", "?") and "=" not in names[0] else None
     host = "" if host == "?" else host
     return ClusterLine(

@@ -42,7 +42,8 @@ def make_exporter_app(exporter: ExporterService, auth: ApiKeyAuth, scaler: Scale
         title="Oxherd exporter",
         description=ABOUT,
         version=exporter.about().version,
-        docs_url=None,  # both pages load assets from another origin
+        openapi_url=None,  # add_api serves it; /docs and /redoc of FastAPI load assets from another origin
+        docs_url=None,
         redoc_url=None,
     )
     sessions = Sessions(lambda: auth.changes)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import Field, TypeAdapter
 from starlette.exceptions import HTTPException
@@ -88,11 +88,31 @@ def add_api(app: FastAPI, api: Api, auth: ApiKeyAuth) -> None:
     app.exception_handler(LateError)(_late)
     describe_bodies(app, bodies)
 
-    async def docs() -> HTMLResponse:
+    _add_descriptions(app)
+
+
+def _add_descriptions(app: FastAPI) -> None:
+    """Both are made once, in a thread: anybody may ask for them, as often as he likes."""
+    turns = RequestTurns(1)
+
+    @cache
+    def page() -> bytes:
+        return reference_page(app.openapi()).encode()
+
+    @cache
+    def description() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def docs(request: Request) -> HTMLResponse:
         """The reference of the API, without external resources."""
-        return HTMLResponse(reference_page(app.openapi()), headers=_DOCS_HEADERS)
+        return HTMLResponse(await turns.run(request, page), headers=_DOCS_HEADERS)
+
+    async def openapi(request: Request) -> Response:
+        """The same for programs."""
+        return Response(await turns.run(request, description), media_type="application/json")
 
     app.get("/docs", response_class=HTMLResponse, include_in_schema=False)(docs)
+    app.get("/openapi.json", response_model=None, include_in_schema=False)(openapi)
 
 
 def check_access(auth: ApiKeyAuth, request: Request, sessions: Sessions | None = None) -> JSONResponse | None:

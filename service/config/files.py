@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from service.clock import Deadline
 from service.config.load import ConfigError
 
 _LARGEST: Final = 1 << 20
+_READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_PIPE_SECONDS: Final = 5.0  # in which whoever writes to a pipe has to be done, as with `--config <(...)`
 
 
 def read_text(path: str, setting: str, source: str = "environment") -> str:
@@ -18,8 +24,7 @@ def read_text(path: str, setting: str, source: str = "environment") -> str:
         file = Path(path)
         if file.is_dir():
             raise ConfigError(setting, path, source, "cannot be read: it is a directory")
-        with file.open("rb") as stream:
-            raw = stream.read(_LARGEST + 1)
+        raw = read_start(file, Deadline.after(_PIPE_SECONDS))
     except (OSError, ValueError) as error:
         raise ConfigError(setting, path, source, f"cannot be read: {_why(error)}") from None
     if len(raw) > _LARGEST:
@@ -28,6 +33,29 @@ def read_text(path: str, setting: str, source: str = "environment") -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(setting, path, source, "is not UTF-8 text") from None
+
+
+def read_start(path: Path, pipe: Deadline | None = None) -> bytes:
+    """The content, of a large file the first MiB and a byte. A pipe is read until it ends or `pipe` is over.
+    Raises OSError, without `pipe` for anything but a regular file: nothing is waited for."""
+    descriptor = os.open(path, _READ)
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if pipe is None and not regular:
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        parts, left = [], _LARGEST + 1
+        while left > 0:
+            if pipe is not None and not regular:
+                select.select([descriptor], [], [], max(0.0, pipe.remaining()))
+                if pipe.passed():
+                    raise OSError(errno.ETIMEDOUT, "it does not end")
+            if not (part := os.read(descriptor, left)):
+                break
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(descriptor)
+    return b"".join(parts)
 
 
 def read_secret(path: str, setting: str, source: str = "environment") -> str:
@@ -63,8 +91,8 @@ def check_readable(path: str, setting: str, source: str) -> None:
     """Raises ConfigError unless the file can be opened for reading now."""
     try:
         if not stat.S_ISDIR(Path(path).stat().st_mode):
-            with Path(path).open("rb"):
-                return
+            os.close(os.open(path, _READ))  # not waiting for who writes to a pipe
+            return
         why = "it is a directory"
     except (OSError, ValueError) as error:
         why = _why(error)

@@ -24,9 +24,17 @@ T = TypeVar("T")
 class FromFiles(Generic[T]):
     """The value, made again when one of the files has changed. For any thread."""
 
-    def __init__(self, paths: Iterable[str | None], make: Callable[[], T], value: T) -> None:
+    def __init__(
+        self,
+        paths: Iterable[str | None],
+        make: Callable[[], T],
+        value: T,
+        secret: Callable[[T], object] = lambda value: value,
+    ) -> None:
+        """`secret`: what of a new value must not be logged, if it is a text."""
         self._paths: Final = [path for path in paths if path]
         self._make = make
+        self._secret = secret
         self._value = value
         self._lock = threading.Lock()
         self._stamp: object = None
@@ -63,7 +71,7 @@ class FromFiles(Generic[T]):
             self._complaint = why
             return
         self._complaint = ""
-        if isinstance(self._value, str):
-            hide_too(self._value)
+        if isinstance(secret := self._secret(self._value), str):
+            hide_too(secret)
         if before is not None and self._value != before:
             log.info("file read again", extra={"file": self._paths[0]})

@@ -46,14 +46,13 @@ def metrics_route(exposition: Callable[[MetricsFormat, Deadline], Body], *, prot
     async def metrics(request: Request) -> Response:
         form = metrics_format(request.headers.get("accept"), protobuf=protobuf)
         gzip = accepts_gzip(request.headers.get("accept-encoding"))
-        deadline = deadline_of(request)
 
-        def make() -> bytes:
-            body = exposition(form, deadline)
+        def make(own: Deadline) -> bytes:
+            body = exposition(form, own)
             return body.gzip() if gzip else body.plain()
 
         try:
-            content = await answers.get(request, (form, gzip), deadline, make)
+            content = await answers.get(request, (form, gzip), deadline_of(request), make)
         except LateError as error:
             arrival_of(request.scope).refuse("late")
             return PlainTextResponse(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)

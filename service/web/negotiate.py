@@ -18,6 +18,7 @@ CONTENT_TYPES: Final[dict[MetricsFormat, str]] = {
 _DEFAULT_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 60.0
 _MARGIN_SECONDS: Final = 0.5  # for rendering, and the way back
+_LONGEST_LIST: Final = 1000  # signs of a header that are read: Prometheus sends 300
 _OPENMETRICS: Final = ("", "1.0.0", "0.0.1")
 _PROTOBUF: Final = {"proto": "io.prometheus.client.metricfamily", "encoding": "delimited"}
 
@@ -63,7 +64,7 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 def _preferences(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
     """Each item of a list, its parameters and its q (RFC 9110, 12.4.2); an invalid q counts as 0."""
-    for item in header.split(","):
+    for item in header[:_LONGEST_LIST].split(","):
         name, *rest = (part.strip() for part in item.split(";"))
         pairs = (part.partition("=") for part in rest)
         parameters = {key.strip().lower(): value.strip().strip('"') for key, _, value in pairs}

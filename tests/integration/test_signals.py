@@ -1,4 +1,4 @@
-"""SIGTERM is heard whatever the main thread does when it comes."""
+"""A signal to end is heard whatever the main thread does when it comes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from service.logs import configure
 
 
 class Raw(io.RawIOBase):
-    # Standard error, to which SIGTERM comes while a line is written.
+    # Standard error: the signal comes while a line is written.
     def writable(self): return True
     def write(self, data):
         line = bytes(data)
         if b"event=listening" in line:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.Signals[sys.argv[1]])
         return os.write(2, line)
 
 
@@ -38,11 +38,18 @@ sys.exit(serve(Program()))
 """
 
 
+def ended(name: str) -> tuple[int, list[str]]:
+    """The exit code and the events after this signal."""
+    command = [sys.executable, "-c", PROGRAM, name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
+    return done.returncode, [line.partition(" event=")[2].split()[0] for line in done.stderr.splitlines()]
+
+
 @pytest.mark.fault
 def test_a_signal_while_a_line_is_logged_is_not_lost() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=False, timeout=20
-    )
-    assert done.returncode == 0
-    events = [line.partition(" event=")[2].split()[0] for line in done.stderr.splitlines()]
-    assert events == ["listening", "stopping", "stopped"]
+    assert ended("SIGTERM") == (0, ["listening", "stopping", "stopped"])
+
+
+@pytest.mark.fault
+def test_a_terminal_that_is_closed_or_a_reload_by_habit_ends_it_in_order() -> None:
+    assert ended("SIGHUP") == (0, ["listening", "stopping", "stopped"])

@@ -22,7 +22,10 @@ class Credentials:
         self._settings = settings
         self._tls = settings.tls.enabled or url.tls
         self._url = FromFiles(
-            [settings.url_file], lambda: parse_url(_secret("redis.url_file", settings.url_file)), url
+            [settings.url_file],
+            lambda: parse_url(_secret("redis.url_file", settings.url_file)),
+            url,
+            lambda url: url.password,
         )
         self._password = FromFiles(
             [settings.password_file],

@@ -30,7 +30,7 @@ class ReplyRoom:
         self._taken = 0
         self._most_taken = 0  # since it was empty
         self._holders = 0
-        self._waiting = 0  # of those that hold some
+        self._waiting: set[object] = set()  # of those that hold some: all that saw the room as it is now
         self._changed = threading.Condition()
 
     @property
@@ -54,6 +54,7 @@ class ReplyRoom:
         with self._changed:
             self._taken -= octets
             self._holders -= 1
+            self._waiting.clear()  # they look again, some later than who comes meanwhile
             self._changed.notify_all()
 
     def was_emptied(self) -> bool:
@@ -66,15 +67,17 @@ class ReplyRoom:
 
     def _wait(self, held: int, deadline: Deadline) -> None:
         others = self._holders - bool(held)
-        if self._waiting == others:  # nobody is left who would give any back
+        if len(self._waiting) == others:  # nobody is left who would give any back
             raise NoRoomError(f"{self._taken >> 20} MiB are taken by replies that are being read")
         if deadline.passed():
             raise TimeoutError
-        self._waiting += bool(held)
+        me = object()
+        if held:
+            self._waiting.add(me)
         try:
             self._changed.wait(deadline.remaining())
         finally:
-            self._waiting -= bool(held)
+            self._waiting.discard(me)
 
 
 OF_THE_PROCESS: Final = ReplyRoom()

@@ -9,6 +9,7 @@ import errno
 import logging
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -27,6 +28,7 @@ _AT_ONCE: Final = 20  # of so many connections one is accepted at once: else man
 _PAUSE: Final = 0.02  # seconds without accepting, after there was no descriptor
 _CALM: Final = 10.0  # seconds with a descriptor for each, after which the log says so
 _TICKS: Final = 5  # of 0.1 s, between two looks for connections that take too long
+_TLS_BUFFER: Final = 32 << 10  # bytes read at a time; asyncio has 256 KiB of each connection, in use or not
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -50,6 +52,7 @@ class Listener:
         self._short_at = 0.0  # when there was no descriptor the last time
         self._problem = ProblemLog(log, "connections not accepted", "connections accepted again")
         listening.setblocking(False)
+        sslproto.SSLProtocol.max_size = _TLS_BUFFER  # of all that asyncio does in this process: only this
         self._listen()
 
     def close(self) -> None:
@@ -124,6 +127,16 @@ class Listener:
         if task.cancelled() or task.exception():  # no TLS, or not in time; or there was no room
             self._traffic.leave(protocol)
             accepted.close()
+            protocol.never_made()
+            if not task.cancelled():
+                _forget_frames(task.exception())
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """They hold the error, and all of a handshake that failed, until there is a search for cycles."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _is_gone(accepted: socket.socket) -> bool:

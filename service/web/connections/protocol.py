@@ -32,8 +32,26 @@ log = logging.getLogger(__name__)
 _PIECE: Final = 16 << 10  # bytes of an answer that are in the connection's own buffer
 _TURN: Final = 4 * _PIECE  # asyncio warns at the fifth piece for a client that is gone
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
+_HEADER_BYTES: Final = 16 << 10
+_MOST_CHUNKS: Final = 1000  # of a body: each costs as much as kilobytes of one do
 _AMBIGUOUS: Final = b"Content-Length and Transfer-Encoding together are ambiguous\n"
 _STOPPING: Final = b"The server is stopping\n"
+
+
+class _Requests(h11.Connection):
+    """h11's parser; a body in more chunks than any client makes of 64 KiB is not HTTP."""
+
+    _chunks = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = 0
+        elif isinstance(event, h11.Data) and event.chunk_start:
+            self._chunks += 1
+            if self._chunks > _MOST_CHUNKS:
+                raise h11.RemoteProtocolError("too many chunks")
+        return event
 
 
 class BoundedProtocol(H11Protocol):
@@ -49,6 +67,7 @@ class BoundedProtocol(H11Protocol):
         **named: Any,
     ) -> None:
         super().__init__(*args, **named)
+        self.conn = _Requests(h11.SERVER, self.config.h11_max_incomplete_event_size or _HEADER_BYTES)
         self._traffic = traffic
         self._unsent = unsent
         self._answer = self.app
@@ -68,6 +87,10 @@ class BoundedProtocol(H11Protocol):
             self.transport.abort()
         elif self.opening is not None:
             self.opening.cancel()
+
+    def never_made(self) -> None:
+        """There will be no `connection_made`: it holds itself no more."""
+        self.app = self._answer
 
     # --- what uvicorn and asyncio call -------------------------------------------------------------------
 
@@ -98,7 +121,10 @@ class BoundedProtocol(H11Protocol):
         error = sys.exc_info()[1]
         if error is not None:
             error.__traceback__ = None  # h11's holds a frame that holds the error
-        super().send_400_response(msg)
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # its answer has begun already: there is no other one
+            self.transport.abort()
 
     def resume_writing(self) -> None:
         super().resume_writing()

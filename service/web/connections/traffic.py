@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from ipaddress import IPv6Address
 from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+from service.net.networks import network_of
 
 Occupation: TypeAlias = Literal["silent", "reading", "working", "writing", "idle"]
 """Nothing came of it yet; its request is not whole; it is worked on; its answer is not taken; between two."""
@@ -131,11 +132,3 @@ def _reasons(place: _Place, now: float) -> Iterator[HttpRefusal]:
         yield "slow_request"
     if place.occupation == "writing" and took > _ANSWER_SECONDS:
         yield "slow_reader"
-
-
-def network_of(host: str) -> str:
-    """Who shares an address: of IPv6 the /64, of which one client has all addresses."""
-    if ":" not in host:
-        return host
-    address = IPv6Address(host.partition("%")[0])
-    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

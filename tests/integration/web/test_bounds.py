@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -159,6 +159,39 @@ def test_an_ambiguous_request_is_refused_and_nothing_after_it_is_answered(header
         assert received.startswith(b"HTTP/1.1 400 ")
         assert received.count(b"HTTP/1.1 ") == 1
         assert server.traffic.refused["invalid"] == 1
+
+
+def test_a_body_in_thousands_of_chunks_is_refused_and_holds_up_nobody() -> None:
+    opening = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving() as server, ExitStack() as undo:
+        with connected(server) as connection:
+            connection.sendall(opening + b"40\r\n" + b"x" * 64 + b"\r\n" + b"1\r\nx\r\n" * 900 + b"0\r\n\r\n")
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        connections = [undo.enter_context(connected(server)) for _ in range(20)]
+        for connection in connections:
+            with suppress(OSError):
+                connection.sendall(opening + b"1\r\nx\r\n" * 40_000)
+        assert httpx.get(f"http://{server.address}/", timeout=10).text == "ok"
+        wait_until(lambda: server.traffic.refused["invalid"] == 20, what="all are refused")
+
+
+@pytest.mark.parametrize("length", [b"Expect: 100-continue", b"X: y"])
+def test_what_is_not_http_after_an_answer_leaves_no_line_in_the_log(
+    length: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is there before the body, as no application reads so much."""
+    caplog.set_level(logging.WARNING)
+    with serving() as server, connected(server) as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + length + b"\r\n\r\n"
+        )
+        connection.sendall(b"20000\r\n" + b"x" * 0x20000)
+        assert b"HTTP/1.1 200 " in connection.recv(1 << 16)
+        connection.sendall(b"\r\nnot a number\r\n")
+        ended(connection)
+        wait_until(lambda: len(server.traffic) == 0, what="it is gone")
+        assert server.traffic.refused["invalid"] == 1
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("path", ["/hang", "/big"])

@@ -108,17 +108,30 @@ def test_a_connection_that_is_gone_is_gone_at_once(
         assert left_of(server, client) < TIMES
 
 
+def with_tls(folder: Path, certificates: Certificates) -> WebConfig:
+    files = {"cert_file": str(certificates.server_certificate), "key_file": str(certificates.server_key)}
+    path = folder / "web.yml"
+    path.write_text(yaml.safe_dump({"tls_server_config": files}))
+    return WebConfig(str(path))
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello"])
+def test_a_handshake_that_fails_is_gone_at_once(
+    tmp_path: Path, certificates: Certificates, sent: bytes
+) -> None:
+    with serving(with_tls(tmp_path, certificates)) as server:
+        left = left_of(server, lambda connection: connection.sendall(sent))
+        assert left < 9 * TIMES  # a socket and what asyncio has around it; TLS would hold the protocol
+
+
 def test_a_connection_with_tls_that_is_gone_is_gone_at_once(
     tmp_path: Path, certificates: Certificates
 ) -> None:
-    files = {"cert_file": str(certificates.server_certificate), "key_file": str(certificates.server_key)}
-    path = tmp_path / "web.yml"
-    path.write_text(yaml.safe_dump({"tls_server_config": files}))
     trusted = ssl.create_default_context(cafile=str(certificates.ca))
 
     def client(connection: socket.socket) -> None:
         with trusted.wrap_socket(connection.dup(), server_hostname="localhost") as over_tls:
             over_tls.sendall(ASKED)
 
-    with serving(WebConfig(str(path))) as server:
+    with serving(with_tls(tmp_path, certificates)) as server:
         assert left_of(server, client) < 8 * TIMES  # a socket and what asyncio has around it, under its TLS

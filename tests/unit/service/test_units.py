@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from service.units import count, duration, milliseconds, percent, plain, readable, size
@@ -59,7 +61,18 @@ def test_the_others() -> None:
         ("grüße ✉".encode(), "grüße ✉"),
         (b"caf\xe9", "caf\\xe9"),
         ("ü".encode() + b"\xff", "ü\\xff"),
+        (b"\\xff", "\\\\xff"),
+        (b"C:\\mail", "C:\\mail"),
     ],
 )
 def test_a_name_of_any_bytes_can_be_shown(key: bytes, text: str) -> None:
     assert readable(key.decode("utf-8", "surrogateescape")) == text
+
+
+@pytest.mark.fault
+def test_no_two_names_are_shown_as_the_same_text() -> None:
+    """Two queues would have one series."""
+    parts = (b"\\", b"\xff", b"xff", b"\\xff", b"x", b"f", "ÿ".encode())
+    names = {b"".join(some) for length in range(6) for some in product(parts, repeat=length)}
+    shown = {readable(name.decode("utf-8", "surrogateescape")) for name in names}
+    assert len(shown) == len(names)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from exporter.api.actions import queue_metrics
 from exporter.snapshot.queues import QueueId
 from exporter.views import About, status_view
+from service.api import endpoint
 from service.api.envelope import ApiError
 from service.api.settings import ApiSettings
 from tests.support.assessments import assessment, queue
@@ -201,6 +202,21 @@ def test_a_queue_goes_by_its_name_without_the_tag_of_a_cluster() -> None:
         queue_metrics(view, "mail")
     assert error.value.status == 400
     assert queue_metrics(view, "bull:lost").unread[0].name == "lost"
+
+
+@pytest.mark.fault
+def test_the_description_and_its_page_are_made_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask for them, and they take tens of milliseconds."""
+    made: list[str] = []
+
+    def reference_page(spec: Mapping[str, Any]) -> str:
+        made.append(json.dumps(spec))
+        return "the page"
+
+    monkeypatch.setattr(endpoint, "reference_page", reference_page)
+    assert [client.get("/docs").text for _ in range(3)] == ["the page"] * 3
+    assert len(made) == 1
+    assert client.get("/openapi.json").text == client.get("/openapi.json").text
 
 
 def test_the_description_and_its_page_need_no_key_and_load_nothing(client: Client) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from exporter.redis.find import SeedsUnreadableError, find_nodes, find_request, find_sentinel_nodes
 from exporter.redis.protocol import Reply, ReplyError
+from exporter.redis.topology import parse_cluster_nodes
 from service.outcome import Failed, Ok, Outcome
 
 NO_CLUSTER = ReplyError("ERR This instance has cluster support disabled")
@@ -77,6 +78,18 @@ def test_why_a_seed_leads_nowhere(expected: str, replies: Outcome[list[Reply]], 
     failed = why(expected, replies)
     assert failed.kind == kind
     assert says in failed.message
+
+
+@pytest.mark.fault
+def test_a_cluster_that_names_thousands_of_nodes_leads_to_none_of_them() -> None:
+    """Each of them would get threads, connections and the password."""
+    lines = "".join(
+        f"{number:040x} 10.0.{number // 250}.{number % 250}:6379@16379 master - 0 0 1 connected\n"
+        for number in range(10_000)
+    )
+    failed = why("standalone", ok(b"cluster_enabled:1", lines.encode()))
+    assert failed.message == "CLUSTER NODES has more than 500 nodes"
+    assert parse_cluster_nodes(lines) == ()
 
 
 def test_the_error_names_every_seed() -> None:

@@ -259,3 +259,9 @@ def _clusters(draw: st.DrawFn) -> dict[str, ClusterView]:
 def test_the_order_of_the_views_does_not_matter(views: dict[str, ClusterView], order: list[int]) -> None:
     items = list(views.items())
     assert merge_cluster_views(views) == merge_cluster_views(dict(items[index] for index in order))
+
+
+@pytest.mark.fault
+def test_a_port_that_is_none_is_no_node() -> None:
+    """The system would connect to 99999 - 65536."""
+    assert parse_cluster_nodes("a 10.0.0.1:99999@1 master - 0 0 1 connected\n") == ()

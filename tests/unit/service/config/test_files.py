@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from service.config.files import check_readable, read_text, with_secret_files
 from service.config.load import ConfigError
+from service.threads import start_thread
 
 NAMES = ["REDIS_PASSWORD"]
 
@@ -68,3 +70,36 @@ def test_what_can_be_read(tmp_path: Path) -> None:
     file.write_text("\N{ZERO WIDTH NO-BREAK SPACE}a: 1\n", encoding="utf-8")
     assert read_text(str(file), "--config") == "a: 1\n"
     check_readable(str(file), "REDIS_TLS_CA_FILE", "environment")
+
+
+@pytest.mark.fault
+def test_a_pipe_is_read_and_one_that_nobody_writes_to_or_ends_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--config <(...)` is one."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        for _ in range(10):
+            os.write(writing, b"x" * 10_000)
+        os.close(writing)
+
+    start_thread(write, "writes")
+    assert read_text(f"/dev/fd/{reading}", "A_FILE") == "x" * 100_000
+    os.close(reading)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    check_readable(str(fifo), "A_FILE", "environment")
+    monkeypatch.setattr("service.config.files._PIPE_SECONDS", 0.2)
+    with pytest.raises(ConfigError, match="cannot be read: it does not end"):
+        read_text(str(fifo), "A_FILE")
+    kept = os.open(fifo, os.O_RDWR)
+    with pytest.raises(ConfigError, match="cannot be read: it does not end"):
+        read_text(str(fifo), "A_FILE")
+    os.close(kept)
+
+
+@pytest.mark.fault
+def test_a_device_that_never_ends_is_too_large() -> None:
+    with pytest.raises(ConfigError, match="is larger than 1 MiB"):
+        read_text("/dev/zero", "A_FILE")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from service.config.reload import ContentWatch
 
 
@@ -48,3 +50,15 @@ def test_bytes_that_move_from_one_file_to_the_next_are_a_change(tmp_path: Path) 
     first.write_text("x")
     second.write_text("yz")
     assert watch.changed([first, second])
+
+
+@pytest.mark.fault
+def test_a_fifo_is_not_waited_for_and_a_huge_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file, fifo = tmp_path / "settings.yml", tmp_path / "fifo"
+    file.write_text("a: 1")
+    watch = ContentWatch([file])
+    os.mkfifo(fifo)
+    assert watch.changed([fifo])
+    assert not watch.changed([fifo])
+    os.truncate(file, 1 << 40)
+    assert watch.changed([file])

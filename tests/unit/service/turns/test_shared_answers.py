@@ -28,7 +28,7 @@ class Making:
         self.release = threading.Event()
         self.made = 0
 
-    def __call__(self) -> bytes:
+    def __call__(self, _: Deadline | None = None) -> bytes:
         self.made += 1
         self.release.wait(10)
         return b"answer %d" % self.made
@@ -67,6 +67,23 @@ def test_a_hasty_answer_is_not_shared_with_a_patient_request() -> None:
         make.release.set()
         await asyncio.gather(*asking)
         assert make.made == 3  # for 5, 20 and 45 s; 30 s has that of 20 s
+
+    asyncio.run(ask())
+
+
+@pytest.mark.fault
+def test_many_of_which_each_is_a_moment_hastier_than_the_one_before_share_few_answers() -> None:
+    async def ask() -> None:
+        answers, make = SharedAnswers(), Making()
+        times = [40 - number / 10 for number in range(200)]
+        asking = [
+            asyncio.create_task(answers.get(request(), "a", Deadline.after(seconds), make))
+            for seconds in times
+        ]
+        await soon(lambda: make.made > 0)
+        make.release.set()
+        await asyncio.gather(*asking)
+        assert make.made <= 4  # for 40 s, and from 32, 22.6 and 16 s on
 
     asyncio.run(ask())
 
@@ -115,7 +132,7 @@ def test_a_bug_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         answers = SharedAnswers()
         release = threading.Event()
 
-        def make() -> bytes:
+        def make(_: Deadline) -> bytes:
             release.wait(10)
             raise ValueError("a bug")
 

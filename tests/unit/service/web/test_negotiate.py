@@ -120,3 +120,9 @@ def test_no_header_raises(header: str) -> None:
     metrics_format(header, protobuf=True)
     accepts_gzip(header)
     assert 0 < scrape_seconds(header) <= 60
+
+
+@pytest.mark.fault
+def test_of_a_long_list_the_begin_is_read() -> None:
+    assert metrics_format("a/b;q=0.5," * 1900 + "application/openmetrics-text") == "text"
+    assert not accepts_gzip("x," * 8000 + "gzip")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from exporter.redis.wire.room import NoRoomError, ReplyRoom
+from lab.deadline import wait_until
 from service.clock import Deadline
 
 pytestmark = pytest.mark.fault
@@ -46,6 +47,21 @@ def test_who_waits_gets_what_is_given_back() -> None:
         for each in waiting:
             each.result(timeout=20)
     assert room.taken == 100
+
+
+def test_who_was_told_of_room_and_has_not_looked_yet_does_not_count_as_waiting() -> None:
+    room = ReplyRoom(100)
+    room.take(40, 0, later())
+    room.take(60, 0, later())
+    with ThreadPoolExecutor() as pool:
+        grows = pool.submit(room.take, 50, 40, later())
+        wait_until(lambda: len(room._waiting) == 1, what="it waits")
+        with room._changed:  # nobody looks meanwhile
+            room.give_back(60)
+            with pytest.raises(TimeoutError):  # which waits, until it is late
+                room.take(70, 0, Deadline.after(0.2))
+        grows.result(timeout=20)
+    assert room.taken == 90
 
 
 def test_where_all_would_wait_for_each_other_one_is_refused_and_the_others_go_on() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-import pytest
-
-from service.web.connections.traffic import HTTP_REFUSALS, HttpRefusal, Occupation, Traffic, network_of
+from service.web.connections.traffic import HTTP_REFUSALS, HttpRefusal, Occupation, Traffic
 
 
 def test_each_reason_has_its_meaning() -> None:
@@ -82,16 +80,3 @@ def test_what_has_left_stays_away() -> None:
     traffic.get_on("a")
     assert len(traffic) == 0
     assert traffic.slowest() is None
-
-
-@pytest.mark.parametrize(
-    ("host", "network"),
-    [
-        ("10.0.0.1", "10.0.0.1"),
-        ("::ffff:10.0.0.1", "10.0.0.1"),
-        ("2001:db8::1:2:3:4", "2001:db8::"),
-        ("fe80::1%eth0", "fe80::"),
-    ],
-)
-def test_a_client_has_a_whole_network_of_ipv6(host: str, network: str) -> None:
-    assert network_of(host) == network
