@@ -220,6 +220,29 @@ def test_after_a_start_without_memory_what_is_there_counts_as_needed_just_now() 
     assert numbers[-1] == 1
 
 
+@pytest.mark.parametrize("before", [1, 2, 60])
+@pytest.mark.parametrize("gap", [170, 400, 780])
+def test_jobs_that_ended_while_nobody_looked_do_not_make_a_backlog_cheap(before: int, gap: int) -> None:
+    """3,600 jobs of 2 s ran while the scaler was away, and 500 wait soon after: as in a real cluster."""
+    memory = POLICY.initial_memory()
+
+    def wanted(at: float, waiting: float, active: float, ended: float) -> int:
+        nonlocal memory
+        times = {"duration_sum": 2.0 * ended, "duration_count": ended}
+        sample = QueueSample(at, waiting, active, completed=ended, failed=0.0, **times)
+        proposal, memory = decide(Observation(at, 20, 20, sample, 3.0), memory)
+        return proposal.workers
+
+    steps = [5.0 * step for step in range(before)]
+    for at in steps:
+        wanted(at, 0, 2, 500 + at)
+    back = steps[-1] + gap
+    for later in (0, 5, 10):
+        wanted(back + later, 0, 2, 4100 + steps[-1] + later)
+    assert wanted(back + 15, 500, 2, 4115 + steps[-1]) * 4 >= 500 * 2 / SETTINGS.wait_slo_seconds
+    assert memory.run_seconds == pytest.approx(2.0, rel=0.2)
+
+
 def test_counters_of_another_exporter_are_no_burst() -> None:
     memory, before = settled(2.0, 3.0, workers=2)
     missing = QueueSample(1800, 0, 6)
