@@ -121,10 +121,16 @@ _UNBOUNDED: Final = Means(inf)
 
 
 def update_flow(
-    flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDED, *, interval: float = inf
+    flow: Flow | None,
+    sample: QueueSample,
+    means: Means = _UNBOUNDED,
+    *,
+    interval: float = inf,
+    max_age: float = inf,
 ) -> Flow | None:
     """The flow with this sample; None if there are no counters of ended jobs, and have not been for long.
-    `interval`: seconds between two decisions.
+    `interval`: seconds between two decisions; `max_age`: of a sample that counts, so that two are not usually
+    farther apart.
 
     Where the counters began again, nothing was seen for long, or many times more ended than the slots can
     have done, the time since the last sample is left out. What another sample of the next ten minutes says
@@ -141,7 +147,7 @@ def update_flow(
     if 0 <= seconds < _SAME_MOMENT:
         return flow._replace(retracted=False) if flow.retracted else flow
     continues = sample.created == flow.created and not flow.broken and jobs_ended >= flow.jobs_ended
-    if not continues or seconds < 0 or _is_gap(flow, seconds, _GAP_SECONDS, interval):
+    if not continues or seconds < 0 or _is_gap(flow, seconds, _GAP_SECONDS, max(interval, max_age)):
         return _without_the_time_between(flow, sample)
     attempts = _growth(flow.attempts, sample.duration_count) or 0.0
     ended = max(jobs_ended - flow.jobs_ended, attempts)
@@ -160,13 +166,13 @@ def update_flow(
     return _continued(flow, sample, ended, busy, possible, doubted=doubted)
 
 
-def _is_gap(flow: Flow, seconds: float, least: float, interval: float) -> bool:
+def _is_gap(flow: Flow, seconds: float, least: float, first: float) -> bool:
     """Whether so many seconds are more than `least`, and more than three times the usual between two samples:
-    until there were two, that is the interval."""
+    until there were two, `first`."""
     if seconds <= least:
         return False
     latest = flow.points[-4:]
-    usual = max((after.at - before.at for before, after in pairwise(latest)), default=interval)
+    usual = max((after.at - before.at for before, after in pairwise(latest)), default=first)
     return seconds > _USUAL_TIMES * usual
 
 

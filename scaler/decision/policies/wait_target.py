@@ -134,7 +134,8 @@ class WaitTarget:
         most = concurrency.most
         # Workers that are not ready have ended nothing, however many were asked for.
         means = Means(most * slots, memory.run_seconds)
-        flow = update_flow(memory.flow, sample, means, interval=interval)
+        max_age = settings.metrics_max_age_seconds
+        flow = update_flow(memory.flow, sample, means, interval=interval, max_age=max_age)
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.

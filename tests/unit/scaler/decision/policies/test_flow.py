@@ -271,9 +271,9 @@ def test_without_a_counter_of_busy_seconds_the_run_times_tell_what_ran_in_a_gap(
 
 @pytest.mark.parametrize("interval", [1.0, 5.0, 60.0])
 def test_a_gap_after_the_first_sample_is_known_by_the_interval(interval: float) -> None:
-    flow = update_flow(None, sample(0, 0, active=2), interval=interval)
+    flow = update_flow(None, sample(0, 0, active=2), interval=interval, max_age=60.0)
     for at, jobs in ((780, 3600), (785, 3620)):
-        flow = update_flow(flow, sample(at, jobs, active=8), interval=interval)
+        flow = update_flow(flow, sample(at, jobs, active=8), interval=interval, max_age=60.0)
     assert flow is not None
     assert run_time(flow, 0, 9.0).seconds == pytest.approx(2.0)
     assert mean_rate(flow, 0) == pytest.approx(4.0)
