@@ -93,6 +93,7 @@ def test_a_pod_that_is_idle_again_loses_its_mark(
     assert set(costs) <= {None, "0"}
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("requests", ["GET .*/pods", "PATCH .*/pods"])
 def test_a_starting_server_that_refuses_a_mark_does_not_end_the_marks(
     admin: Admin, front: Front, api: KubeApi, exporter: Says, target_of: TargetOf, requests: str

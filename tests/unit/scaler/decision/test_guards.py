@@ -243,6 +243,7 @@ def test_steps_are_limited_both_ways() -> None:
     assert decide(settings, 9, 2)[0].reason == "step_limit"
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("oldest", "waiting", "held", "expected"),
     [

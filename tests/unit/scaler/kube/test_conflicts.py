@@ -126,6 +126,7 @@ def test_a_list_that_is_forbidden_is_asked_for_ever_more_rarely(clock: Clock) ->
     assert numbers[2] - numbers[1] <= 5 + 1
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("granted_before", [True, False])
 def test_an_autoscaler_is_seen_within_seconds_after_a_starting_server_refused(
     clock: Clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def test_a_pod_that_was_ready_when_nobody_looked_for_long_does_not_count() -> No
     assert not times.seconds
 
 
+@pytest.mark.fault
 def test_a_pod_whose_first_readiness_another_ones_loss_hid_does_not_count_when_it_comes_back() -> None:
     """One gets ready while another loses its readiness: as many are ready as before. Then all lose it."""
     times = StartTimes()

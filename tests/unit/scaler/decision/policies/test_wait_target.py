@@ -220,6 +220,7 @@ def test_after_a_start_without_memory_what_is_there_counts_as_needed_just_now() 
     assert numbers[-1] == 1
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("before", [1, 2, 60])
 @pytest.mark.parametrize("gap", [170, 400, 780])
 def test_jobs_that_ended_while_nobody_looked_do_not_make_a_backlog_cheap(before: int, gap: int) -> None:
