@@ -69,12 +69,15 @@ class Translator:
         for name, parameter in message.parameters.items():
             items = parameter if isinstance(parameter, tuple) else (parameter,)
             rendered = [self.known(item) if isinstance(item, Message) else item for item in items]
-            if None in rendered:
+            lacks = [
+                text is None and isinstance(item, Message) for item, text in zip(items, rendered, strict=True)
+            ]
+            if any(lacks):
                 return None
             texts[name] = "; ".join(map(str, rendered)) if isinstance(parameter, tuple) else rendered[0]
         try:
             return pattern.format_map(texts)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, TypeError):
             return None
 
 
