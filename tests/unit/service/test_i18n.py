@@ -38,7 +38,7 @@ def test_a_list_of_texts_and_messages() -> None:
 
 def test_a_figure_that_is_null_is_no_missing_text() -> None:
     """Of an answer of another program, which may have anything."""
-    assert ENGLISH.translate("scaling.bounds", min=None, max=10) == "None to 10"
+    assert ENGLISH.translate("scaling.bounds", min=None, max=10) == "None to 10"  # type: ignore[arg-type]
     assert ENGLISH.known(Message("scaling.bounds", min=Message("issue.nowhere"), max=10)) is None
 
 
