@@ -74,7 +74,7 @@ class Translator:
             texts[name] = "; ".join(map(str, rendered)) if isinstance(parameter, tuple) else rendered[0]
         try:
             return pattern.format_map(texts)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, TypeError):
             return None
 
 

@@ -42,7 +42,7 @@ class Permission:
         self._since = now if self._error is None else self._since
         self._error, self._last = error, now
         self._count += 1
-        self._ask_at = now + min(self._longest_pause, backoff(self._count))
+        self._ask_at = now + min(self._longest_pause, 2.0 ** min(self._count - 1, 10))
 
     @property
     def denied(self) -> bool:

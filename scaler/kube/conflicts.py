@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scaler.kube.api import KubeApi
+from scaler.kube.backoff import Permission
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import FIELD_MANAGER, Autoscaler, Json, Ref, Workload, conflicts_of
 from service.clock import Deadline, monotonic
@@ -17,9 +18,9 @@ log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS: Final = 60.0
 _LEAST_SECONDS: Final = 5.0  # between two reads of a namespace, even if a write was reverted
-_SLOW_OR_LASTING: Final = frozenset(
-    {"forbidden", "timeout"}
-)  # asked again no sooner: all targets wait for it
+_SOON: Final = frozenset({"unreachable", "throttled", "unauthorized", "invalid", "conflict"})
+"""Errors after which a list is read again within seconds. Not after a time-out: all targets wait for it."""
+
 _MAX_AGE: Final = 600.0  # autoscalers of a kind that could not be read for so long are dropped
 
 
@@ -40,8 +41,11 @@ class OtherAutoscalers:
         with self._lock:
             known = self._by_namespace.setdefault(ref.namespace, _NamespaceConflicts())
             known.wanted = known.wanted or at_once
-            every = min(self._every, _LEAST_SECONDS) if known.wanted else self._every
-            if monotonic() - known.tried_at >= every:
+            at, wanted = monotonic(), known.wanted
+            if known.refused.error is not None:  # a server that has just started, or a role without the right
+                wanted = wanted or not known.refused.pause(at)
+            every = min(self._every, _LEAST_SECONDS) if wanted else self._every
+            if at - known.tried_at >= every:
                 self._refresh(ref.namespace, known, deadline)
             autoscaler = known.conflicts.get((ref.kind, ref.name))
         return autoscaler.name if autoscaler is not None and autoscaler.scales(workload.replicas) else None
@@ -50,6 +54,11 @@ class OtherAutoscalers:
         known.tried_at, known.wanted = monotonic(), False
         hpas = self._list(self._api.autoscalers, namespace, known.hpas, deadline)
         scaled_objects = self._list(self._api.scaled_objects, namespace, known.scaled_objects, deadline)
+        refusal = hpas.refusal or scaled_objects.refusal
+        if refusal is None:
+            known.refused.grant()
+        else:
+            known.refused.refuse(refusal, known.tried_at)
         known.wanted = hpas.failed or scaled_objects.failed
         known.hpas, known.scaled_objects = hpas, scaled_objects
         try:
@@ -74,21 +83,25 @@ class OtherAutoscalers:
                 self._logged.add(str(error))
                 log.warning("cannot list other autoscalers", extra={"error": str(error)})
             items = before.items if monotonic() - before.read_at <= _MAX_AGE else ()
-            return _Kind(items, before.read_at, failed=error.kind not in _SLOW_OR_LASTING)
+            refusal = error if error.kind == "forbidden" else None
+            return _Kind(items, before.read_at, failed=error.kind in _SOON, refusal=refusal)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The autoscalers of one kind. `failed`: they may be read at the next request."""
+    """The autoscalers of one kind. `failed`: they may be read at the next request; `refusal`: the role, or a
+    server that starts, does not let them be read."""
 
     items: tuple[Json, ...] = ()
     read_at: float = float("-inf")
     failed: bool = False
+    refusal: KubeError | None = None
 
 
 @dataclass
 class _NamespaceConflicts:
     wanted: bool = False  # somebody has changed replicas, or a list failed: not only once a minute
+    refused: Permission = field(default_factory=Permission)
     tried_at: float = float("-inf")
     hpas: _Kind = _Kind()
     scaled_objects: _Kind = _Kind()

@@ -2,7 +2,8 @@
 
 The API keeps only the last change of a pod's readiness. A pod that lost it and got it back looks as if it had
 just started, so a pod counts only where that cannot be: it is one that this scaler asked for, and was seen
-before it was ready, or was ready at the first look after it was asked for.
+before it was ready, or was ready at the first look after it was asked for. Once fewer are ready than before,
+it has to be seen anew: a pod that got ready while another lost its readiness went unnoticed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _UNWATCHED_SECONDS: Final = 60.0  # after such a gap a pod that is ready may hav
 @dataclass(slots=True)
 class _ScaleOut:
     """`old` pods were there, `new` were asked for at `at` (monotonic s), `ready` were ready at the last look;
-    `seen_at`: when the workload was read last; `unready`: names that were seen before they were ready."""
+    `seen_at`: when the workload was read last; `unready`: names that were seen before they were ready;
+    `lost`: since the pods were read last, some have lost their readiness."""
 
     old: int
     new: int
@@ -36,6 +38,7 @@ class _ScaleOut:
     ready: int
     seen_at: float
     unready: set[str] = field(default_factory=set)
+    lost: bool = False
 
 
 class StartTimes:
@@ -81,6 +84,9 @@ class StartTimes:
         if requested != pending.new or now - pending.at > _EXPECTED_SECONDS:
             self._pending = None  # others have changed the number: these are not our pods
             return False
+        if ready < pending.ready:
+            pending.unready.clear()
+            pending.lost = True
         if ready <= pending.ready:
             pending.ready = ready
             pending.seen_at = now
@@ -94,7 +100,7 @@ class StartTimes:
             return
         present = sorted((pod for pod in pods if not pod.ending), key=lambda pod: pod.created)
         ours = present[pending.old :][-(pending.new - pending.old) :]
-        watched = now - pending.seen_at <= _UNWATCHED_SECONDS
+        watched = now - pending.seen_at <= _UNWATCHED_SECONDS and not pending.lost
         for pod in ours:
             if pod.name in self._counted:
                 continue
@@ -103,7 +109,7 @@ class StartTimes:
             elif pod.start_seconds is not None and (watched or pod.name in pending.unready):
                 self._seconds.append(min(pod.start_seconds, MAX_START_SECONDS))
                 self._counted.add(pod.name)
-        pending.ready, pending.seen_at = ready, now
+        pending.ready, pending.seen_at, pending.lost = ready, now, False
         self._counted &= {pod.name for pod in present}
         if ready >= pending.new and all(pod.ready for pod in ours):
             self._pending = None

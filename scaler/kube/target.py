@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from scaler.kube.api import KubeApi
-from scaler.kube.backoff import Backoff
+from scaler.kube.backoff import Backoff, Permission
 from scaler.kube.conflicts import OtherAutoscalers, Reverts
 from scaler.kube.errors import KubeError
 from scaler.kube.fence import Fence
@@ -54,7 +54,7 @@ class KubernetesTarget:
         self._backoff = Backoff()
         self._reverts = Reverts()
         self._start_times = StartTimes()
-        self._may_mark = True
+        self._marks = Permission()
         self._last_read: Workload | None = None
         self._uid: str | None = None
         workloads.register(ref)
@@ -213,11 +213,16 @@ class KubernetesTarget:
 
     def _mark_idle(self, leaving: int, deadline: Deadline) -> None:
         """Best effort: a scale-in without knowing which pods are idle is better than none."""
-        if self._idle_first is None or self._last_read is None or not self._may_mark:
+        if self._idle_first is None or self._last_read is None or self._marks.pause(monotonic()):
             return
         try:
             pods = [pod for pod in self._pods(self._last_read, deadline) if not pod.ending]
             self._idle_first(self.ref, pods, leaving, deadline)
         except KubeError as error:
-            self._may_mark = error.kind != "forbidden"  # a role without the right: said once
-            log.warning("cannot mark idle pods", extra={"target": str(self.ref), "error": str(error)})
+            said = self._marks.error is not None
+            if error.kind == "forbidden":
+                self._marks.refuse(error, monotonic())
+            if not (said and error.kind == "forbidden"):  # a role without the right: said once
+                log.warning("cannot mark idle pods", extra={"target": str(self.ref), "error": str(error)})
+        else:
+            self._marks.grant()

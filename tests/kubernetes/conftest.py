@@ -25,14 +25,15 @@ from tests.support.kubernetes.targets import Leadership, TargetOf
 
 
 @pytest.fixture
-def front() -> Iterator[Front]:
-    """In front of the API server: requests are recorded, faults injected."""
+def front(request: pytest.FixtureRequest) -> Iterator[Front]:
+    """In front of the API server: requests are recorded, faults injected. As a parameter: whether the one in
+    memory has the CRDs of KEDA."""
     if real_kubeconfig():
         from tests.support.kubernetes.upstream import upstream
 
         server = Front(upstream(real_kubeconfig()))
     else:
-        server = Front(FakeApi(keda=True).answer)
+        server = Front(FakeApi(keda=getattr(request, "param", True)).answer)
     yield server
     server.stop()
 

@@ -19,7 +19,10 @@ from scaler.kube.objects import DELETION_COST, Pod
 from scaler.model import Applied
 from service.outcome import Failed, Ok
 from tests.support.kubernetes.admin import Admin
-from tests.support.kubernetes.targets import TargetOf, read, soon
+from tests.support.kubernetes.cluster import ACCOUNT
+from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.rules import RULES
+from tests.support.kubernetes.targets import TargetOf, read, refused, soon
 
 
 class Says(ThreadingHTTPServer):
@@ -88,6 +91,40 @@ def test_a_pod_that_is_idle_again_loses_its_mark(
     target.scale(2, 1, soon())
     costs = [pod["metadata"].get("annotations", {}).get(DELETION_COST) for pod in admin.pods("mail")]
     assert set(costs) <= {None, "0"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("requests", ["GET .*/pods", "PATCH .*/pods"])
+def test_a_starting_server_that_refuses_a_mark_does_not_end_the_marks(
+    admin: Admin, front: Front, api: KubeApi, exporter: Says, target_of: TargetOf, requests: str
+) -> None:
+    admin.workload("mail", 3)
+    target = target_of(idle_first=idle_first(api, exporter))
+    wait_until(lambda: read(target).ready == 3, what="three pods", seconds=50)
+    first = admin.pods("mail")[0]["metadata"]["name"]
+    exporter.body = json.dumps({"workers": {first: 1}}).encode()
+
+    def marked() -> list[object]:
+        """Pods are marked before the write, which is refused here: there are no nine."""
+        assert refused(target, 9, 8).kind == "conflict"
+        return [pod for pod in admin.pods("mail") if DELETION_COST in pod["metadata"].get("annotations", {})]
+
+    with front.starting(requests, times=1):
+        assert not marked()
+    wait_until(marked, seconds=15, what="marked again")
+
+
+def test_a_role_that_does_not_let_us_mark_is_asked_for_now_and_then(
+    admin: Admin, front: Front, api: KubeApi, exporter: Says, target_of: TargetOf
+) -> None:
+    admin.workload("mail", 3)
+    admin.rules(ACCOUNT, [rule for rule in RULES if "pods" not in rule["resources"]])
+    target = target_of(idle_first=idle_first(api, exporter))
+    wait_until(lambda: read(target).ready == 3, what="three pods", seconds=50)
+    exporter.body = json.dumps({"workers": {admin.pods("mail")[0]["metadata"]["name"]: 1}}).encode()
+    for _ in range(5):
+        assert refused(target, 9, 8).kind == "conflict"
+    assert len(front.requested("GET .*/pods")) == 1
 
 
 def test_an_exporter_without_the_figures_does_not_block_a_scale_in(

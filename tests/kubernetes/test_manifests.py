@@ -15,10 +15,13 @@ import yaml
 from exporter.config.shard import parse_shard
 from exporter.config.validation import load_exporter_settings
 from scaler.config.validation import load_scaler_settings
+from tests.support.kubernetes.atomic import left_to_defaulting
 from tests.support.kubernetes.manifests import OVERLAYS, ROOT, named, of, rendered
 
 VERSIONS = [f"1.{minor}" for minor in range(28, int(kubernetes_validate.latest_version().split(".")[1]) + 1)]
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}  # of the operator, whose schemas are not Kubernetes'
+NEWEST = kubernetes_validate.latest_version().rpartition(".")[0]
+EMPTY = {"apiGroup", "matchLabelKeys", "mismatchLabelKeys"}  # by default, so that the server stores nothing
 
 
 def pods(overlay: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -136,6 +139,34 @@ def test_defaults_of_lists_are_written_out(overlay: str) -> None:
                 ports += 1
     assert ports > 10
     assert fields
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_nothing_in_an_atomic_part_is_left_to_defaulting(overlay: str) -> None:
+    """What the schema of any field says, so also of one that a manifest uses for the first time."""
+    for manifest in rendered(overlay):
+        if manifest["kind"] not in CUSTOM:
+            paths = left_to_defaulting(manifest, NEWEST)
+            assert not [path for path in paths if path.rpartition(".")[2] not in EMPTY], manifest["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "field", "path"),
+    [
+        ("NetworkPolicy", "oxherd-exporter", "protocol", "spec.egress.ports.protocol"),
+        (
+            "Deployment",
+            "oxherd-scaler",
+            "apiVersion",
+            "spec.template.spec.containers.env.valueFrom.fieldRef.apiVersion",
+        ),
+    ],
+)
+def test_a_default_that_is_left_out_would_be_noticed(kind: str, name: str, field: str, path: str) -> None:
+    whole = yaml.safe_load(yaml.safe_dump(named("base", kind, name)))
+    for part in parts(whole["spec"]):
+        part.pop(field, None)
+    assert path in left_to_defaulting(whole, NEWEST)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

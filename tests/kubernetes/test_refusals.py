@@ -59,6 +59,7 @@ def again(target: KubernetesTarget) -> None:
     wait_until(lambda: isinstance(target.read(soon()), Ok), seconds=15, what="read again")
 
 
+@pytest.mark.fault
 def test_a_server_that_has_just_started_is_asked_again_at_once(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_server_that_has_just_started_is_asked_again_at_once(
     assert target.scale(2, 3, soon()) == Applied(3)
 
 
+@pytest.mark.fault
 def test_a_write_that_a_starting_server_refuses_is_no_denial(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_write_that_a_starting_server_refuses_is_no_denial(
     wait_until(lambda: target.scale(2, 3, soon()) == Applied(3), seconds=15, what="written")
 
 
+@pytest.mark.fault
 def test_one_list_that_a_starting_server_refuses_does_not_end_the_lists(
     admin: Admin, front: Front, api: KubeApi
 ) -> None:
@@ -112,6 +115,7 @@ def test_one_list_that_a_starting_server_refuses_does_not_end_the_lists(
     assert not front.requested("GET .*/deployments/w")
 
 
+@pytest.mark.fault
 def test_a_token_that_is_replaced_is_read_at_once(
     admin: Admin, front: Front, target_of: TargetOf, kubeconfig: str
 ) -> None:

@@ -30,7 +30,7 @@ from service.outcome import Ok
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, LEASE, STATE
 from tests.support.kubernetes.front import Front
-from tests.support.kubernetes.rules import RULES
+from tests.support.kubernetes.rules import RULES, without
 from tests.support.kubernetes.targets import Leadership
 
 _NUMBERS = count()
@@ -135,7 +135,8 @@ class KubernetesBackend:
         self.front.forget()
         ref = Ref("Deployment", self.admin.namespace, "mail")
         OtherAutoscalers(self.api).of(Workload(2, "", "", ""), ref, Deadline.after(5))
-        return [request.status for request in self.front.requested("GET .*/scaledobjects")] == [200]
+        found = 200 if self.admin.has_keda() else 404
+        return [request.status for request in self.front.requested("GET .*/scaledobjects")] == [found]
 
     def leads(self) -> bool:
         elector = LeaderElector(self.api, LEASE, 15, identity=f"test-{next(_NUMBERS)}")
@@ -199,8 +200,17 @@ def cluster(admin: Admin, front: Front, token: str, tmp_path: Path) -> Iterator[
     api.close()
 
 
+@pytest.mark.parametrize("front", [True, False], indirect=True, ids=["KEDA", "no KEDA"])
 def test_with_all_rights_everything_works(cluster: KubernetesBackend) -> None:
     assert true_facts(cluster) == set(FACTS)
+
+
+@pytest.mark.parametrize("front", [True, False], indirect=True, ids=["KEDA", "no KEDA"])
+def test_the_right_to_list_scaled_objects_is_asked_for_before_they_are(cluster: KubernetesBackend) -> None:
+    """A server without KEDA refuses too: it does not say which resources it has."""
+    cluster.admin.rules(ACCOUNT, without(RULES, "scaledobjects"))
+    assert not cluster.lists_scaled_objects()
+    assert [one.status for one in cluster.front.requested("GET .*/scaledobjects")] == [403]
 
 
 @pytest.mark.parametrize("rules", list(each_right()))

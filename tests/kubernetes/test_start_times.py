@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lab.deadline import wait_until
 from scaler.kube.target import KubernetesTarget
 from scaler.model import Applied
@@ -28,6 +30,7 @@ def test_the_start_times_of_pods_that_it_asked_for_are_measured(admin: Admin, ta
     assert workers.start_seconds >= 0
 
 
+@pytest.mark.fault
 def test_a_pod_that_loses_its_readiness_for_a_moment_has_not_started_again(
     admin: Admin, front: Front, target_of: TargetOf
 ) -> None:

@@ -62,9 +62,10 @@ class Flow(NamedTuple):
     `due`: delayed jobs of the next minute. `owed`: jobs by which the last balance was below zero: counters
     that lag behind the counts make one such balance too low and the next one too high. `broken`: the counters
     were missing, so that the next ones do not continue them: another exporter's, or after a restart.
-    `created`, `joined`: see QueueSample. `doubted`: attempts/s that were not believed when a sample had them
-    first, at the time `doubted_at`; 0: there were none in ten minutes. `retracted`: this sample shows that
-    the jobs of the one before were none: they left, and never ran.
+    `run_total`: seconds that all `attempts` took. `created`, `joined`: see QueueSample. `doubted`: attempts/s
+    that were not believed when a sample had them first, at the time `doubted_at`; 0: there were none in ten
+    minutes. `retracted`: this sample shows that the jobs of the one before were none: they left, and never
+    ran.
     """
 
     points: FlowPoints
@@ -79,6 +80,7 @@ class Flow(NamedTuple):
     doubted: float = 0.0
     doubted_at: float = 0.0
     retracted: bool = False
+    run_total: float | None = None
 
     @property
     def last(self) -> FlowPoint:
@@ -118,8 +120,17 @@ class Means(NamedTuple):
 _UNBOUNDED: Final = Means(inf)
 
 
-def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDED) -> Flow | None:
+def update_flow(
+    flow: Flow | None,
+    sample: QueueSample,
+    means: Means = _UNBOUNDED,
+    *,
+    interval: float = inf,
+    max_age: float = inf,
+) -> Flow | None:
     """The flow with this sample; None if there are no counters of ended jobs, and have not been for long.
+    `interval`: seconds between two decisions; `max_age`: of a sample that counts, so that two are not usually
+    farther apart.
 
     Where the counters began again, nothing was seen for long, or many times more ended than the slots can
     have done, the time since the last sample is left out. What another sample of the next ten minutes says
@@ -136,7 +147,7 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
     if 0 <= seconds < _SAME_MOMENT:
         return flow._replace(retracted=False) if flow.retracted else flow
     continues = sample.created == flow.created and not flow.broken and jobs_ended >= flow.jobs_ended
-    if not continues or seconds < 0 or _is_gap(flow, seconds, _GAP_SECONDS):
+    if not continues or seconds < 0 or _is_gap(flow, seconds, _GAP_SECONDS, max(interval, max_age)):
         return _without_the_time_between(flow, sample)
     attempts = _growth(flow.attempts, sample.duration_count) or 0.0
     ended = max(jobs_ended - flow.jobs_ended, attempts)
@@ -150,16 +161,18 @@ def update_flow(flow: Flow | None, sample: QueueSample, means: Means = _UNBOUNDE
         if not same:
             left_out = _without_the_time_between(flow, sample)
             return left_out._replace(doubted=rate, doubted_at=sample.at)
-    return _continued(flow, sample, ended, means, possible, doubted=doubted)
+    missed = _is_gap(flow, seconds, _MISSED_SECONDS, interval)
+    busy = _busy(flow, sample, ended, means, missed=missed)
+    return _continued(flow, sample, ended, busy, possible, doubted=doubted)
 
 
-def _is_gap(flow: Flow, seconds: float, least: float) -> bool:
-    """Whether so many seconds are more than `least`, and more than three times the usual between two samples;
-    never if that is not known."""
+def _is_gap(flow: Flow, seconds: float, least: float, first: float) -> bool:
+    """Whether so many seconds are more than `least`, and more than three times the usual between two samples:
+    until there were two, `first`."""
     if seconds <= least:
         return False
     latest = flow.points[-4:]
-    usual = max((after.at - before.at for before, after in pairwise(latest)), default=inf)
+    usual = max((after.at - before.at for before, after in pairwise(latest)), default=first)
     return seconds > _USUAL_TIMES * usual
 
 
@@ -181,6 +194,7 @@ def _flow_of(points: FlowPoints, sample: QueueSample) -> Flow:
         sample.due or 0.0,
         created=sample.created,
         joined=sample.joined or 0.0,
+        run_total=sample.duration_sum,
     )
 
 
@@ -188,13 +202,14 @@ def _continued(
     flow: Flow,
     sample: QueueSample,
     ended: float,
-    means: Means,
+    busy: tuple[float, float],
     possible: float,
     *,
     doubted: tuple[float, float],
 ) -> Flow:
-    """With a further point, `ended` attempts later. Of jobs that were there in one sample only, and are gone
-    without an end though not so many can have run, no trace is left."""
+    """With a further point, `ended` attempts later; `busy`: slot-seconds until then, see `_busy`. Of jobs
+    that were there in one sample only, and are gone without an end though not so many can have run, no trace
+    is left."""
     last, due = flow.last, sample.due or 0.0
     inside = sample.waiting + sample.active
     balance = ended + inside - last.inside - ((sample.joined or 0.0) - flow.joined)
@@ -205,7 +220,6 @@ def _continued(
         gone = min(-balance, last.came - before.came)
         last = last._replace(came=last.came - gone, new=max(before.new, last.new - gone))
         flow = flow._replace(points=(*flow.points[:-1], last))
-    busy, sure = _busy(flow, sample, ended, means)
     came = max(0.0, balance + flow.owed)
     new = max(0.0, came - max(0.0, flow.due - due))
     point = FlowPoint(
@@ -213,8 +227,8 @@ def _continued(
         last.came + came,
         last.new + new,
         last.ended + ended,
-        last.busy + busy,
-        last.sure + sure,
+        last.busy + busy[0],
+        last.sure + busy[1],
         sample.active,
         inside,
     )
@@ -230,13 +244,16 @@ def _continued(
         doubted=doubted[0],
         doubted_at=doubted[1],
         retracted=retracted,
+        run_total=sample.duration_sum,
     )
 
 
-def _busy(flow: Flow, sample: QueueSample, ended: float, means: Means) -> tuple[float, float]:
-    """Slot-seconds since the last sample, and those that are certain: by their counter, if it makes sense; by
-    the run time as it was, if samples were missed; else by the active jobs, of which one sample alone shows
-    no more than there are slots."""
+def _busy(
+    flow: Flow, sample: QueueSample, ended: float, means: Means, *, missed: bool
+) -> tuple[float, float]:
+    """Slot-seconds since the last sample, and those that are certain: by their counter, if it makes sense; if
+    samples were `missed`, by the run times of what ended, or else as they were; else by the active jobs, of
+    which one sample alone shows no more than there are slots."""
     last, seconds = flow.last, sample.at - flow.last.at
     counted = _growth(flow.busy_seconds, sample.busy_seconds)
     fewer, more = sorted((last.active, sample.active))
@@ -244,8 +261,12 @@ def _busy(flow: Flow, sample: QueueSample, ended: float, means: Means) -> tuple[
     most = _MANY_TIMES * max(means.slots, more) * seconds
     if counted is not None and counted <= most and not stands_still:
         return counted, counted
-    if means.run_seconds is not None and _is_gap(flow, seconds, _MISSED_SECONDS):
-        return ended * means.run_seconds, 0.0
+    if missed:
+        attempts = _growth(flow.attempts, sample.duration_count)
+        total = _growth(flow.run_total, sample.duration_sum)
+        run = total / attempts if attempts and total else means.run_seconds
+        if run is not None:
+            return ended * run, 0.0
     # Jobs that began just before the sample have not run yet.
     return (fewer + min(more, max(means.slots, fewer))) / 2 * seconds, fewer * seconds
 

@@ -133,7 +133,9 @@ class WaitTarget:
         step = _step_of(settings, interval, observation, sample, slots)
         most = concurrency.most
         # Workers that are not ready have ended nothing, however many were asked for.
-        flow = update_flow(memory.flow, sample, Means(most * slots, memory.run_seconds))
+        means = Means(most * slots, memory.run_seconds)
+        max_age = settings.metrics_max_age_seconds
+        flow = update_flow(memory.flow, sample, means, interval=interval, max_age=max_age)
         if flow is None or not flow.measured:
             proposal = _without_rate(step, has_counters=flow is not None)
             # What was needed before is not known: what is there counts as needed now, and is held as long.

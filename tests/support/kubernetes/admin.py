@@ -137,6 +137,16 @@ class Admin:
     def remove_autoscaler(self, name: str) -> None:
         self.ask("DELETE", f"{self._hpas()}/{name}")
 
+    def has_keda(self) -> bool:
+        """Whether the server has ScaledObjects."""
+        try:
+            self.ask("GET", f"/apis/keda.sh/v1alpha1/namespaces/{self.namespace}/scaledobjects")
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
     # --- the scaler's objects ------------------------------------------------------------------------------
 
     def config_map(self, name: str) -> Json:

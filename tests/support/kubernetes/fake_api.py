@@ -105,11 +105,11 @@ class FakeApi:
         resource, name, sub = part.get("resource", "namespaces"), part.get("name", ""), part.get("sub", "")
         if resource == "namespaces":
             name, namespace = namespace, ""
+        verb, key = _verb(method, name), (group, resource, namespace)
+        self._authorize(headers.get("Authorization", ""), verb, key, name, sub)  # before it says what it has
         supported = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
         if not supported or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
             raise RefusedError(404, "NotFound", "the server could not find the requested resource")
-        verb, key = _verb(method, name), (group, resource, namespace)
-        self._authorize(headers.get("Authorization", ""), verb, key, name, sub)
         content = headers.get("Content-Type", "").partition(";")[0].strip()
         dry = "All" in query.get("dryRun", [])
         manager = query.get("fieldManager", [headers.get("User-Agent", "").partition("/")[0] or "unknown"])[0]

@@ -37,6 +37,12 @@ def test_a_list_of_texts_and_messages() -> None:
     assert INDONESIAN.render(message) == "a:1: late; dan 2 node lagi"
 
 
+def test_a_figure_that_is_null_is_no_missing_text() -> None:
+    """Of an answer of another program, which may have anything."""
+    assert ENGLISH.translate("scaling.bounds", min=None, max=10) == "? to 10"  # type: ignore[arg-type]
+    assert ENGLISH.known(Message("scaling.bounds", min=Message("issue.nowhere"), max=10)) is None
+
+
 def test_a_missing_id_is_its_own_text_and_a_warning() -> None:
     with pytest.warns(UserWarning, match=r"no text for Message\(id='issue.nowhere'"):
         assert INDONESIAN.translate("issue.nowhere") == "issue.nowhere"

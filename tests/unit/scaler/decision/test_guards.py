@@ -243,6 +243,27 @@ def test_steps_are_limited_both_ways() -> None:
     assert decide(settings, 9, 2)[0].reason == "step_limit"
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("oldest", "waiting", "held", "expected"),
+    [
+        (510.0, 1809.0, 0.0, 13),
+        (29.0, 1809.0, 0.0, 10),  # within the SLO
+        (510.0, 12.0, 0.0, 12),  # beyond what all jobs could use
+        (510.0, 1809.0, 1809.0, 10),  # a pause holds them
+        (None, 1809.0, 0.0, 10),
+    ],
+)
+def test_nothing_is_scaled_in_while_a_job_waits_over_the_slo(
+    oldest: float | None, waiting: float, held: float, expected: int
+) -> None:
+    """Whatever the policy believes that fewer would do: workers that hang take no job."""
+    sample = QueueSample(0.0, waiting, 0.0, oldest_waiting=oldest, held=held)
+    decision, _ = decide(policy(max_workers=20, wait_slo_seconds=30), 13, 10, sample=sample)
+    assert decision.workers == expected
+    assert (decision.reason == "late") == (expected > 10)
+
+
 def test_memory_is_json_and_back_and_foreign_data_are_refused() -> None:
     memory = GuardMemory(1.0, ((0.0, 8), (5.0, 3)), ((5.0, 3),), 2, 4.0)
     assert load_guards(json.loads(json.dumps(dump_guards(memory)))) == memory

@@ -86,6 +86,17 @@ def test_one_refusal_of_many_readers_counts_once() -> None:
     assert not permission.denied
 
 
+@pytest.mark.parametrize(("longest", "expected"), [(60.0, 60.0), (300.0, 300.0)])
+def test_what_is_never_granted_is_asked_for_as_rarely_as_is_said(longest: float, expected: float) -> None:
+    """A thousand workloads without the right to get them would be asked for in vain each minute."""
+    permission, now = Permission(longest), 0.0
+    for _ in range(20):
+        permission.refuse(forbidden(), now)
+        now += permission.pause(now)
+    permission.refuse(forbidden(), now)
+    assert permission.pause(now) == expected
+
+
 def test_a_workload_that_is_not_there_is_looked_for_in_each_step(clock: Clock) -> None:
     times = Backoff()
     times.failed(KubeError("not_found", "there is none"))

@@ -37,7 +37,7 @@ class FakeApi:
 
 def answer(result: list[Json] | KubeError) -> list[Json]:
     if isinstance(result, KubeError):
-        raise result
+        raise KubeError(result.kind, str(result))  # one for each request
     return result
 
 
@@ -102,12 +102,44 @@ def test_a_list_that_failed_is_read_again_within_seconds(clock: Clock) -> None:
     assert (found(autoscalers), api.requests) == ("HorizontalPodAutoscaler mail-hpa", 2)
 
 
-@pytest.mark.parametrize("kind", ["forbidden", "timeout"])
-def test_a_list_that_is_forbidden_or_hangs_is_asked_for_once_a_minute(clock: Clock, kind: Any) -> None:
+def test_a_list_that_hangs_is_asked_for_once_a_minute(clock: Clock) -> None:
     api = FakeApi()
-    api.hpas = KubeError(kind, "list horizontalpodautoscalers failed")
+    api.hpas = KubeError("timeout", "list horizontalpodautoscalers failed")
     autoscalers = autoscalers_of(api)
     for _ in range(11):
         found(autoscalers)
         clock.at += 5.0
     assert api.requests == 1
+
+
+def test_a_list_that_is_forbidden_is_asked_for_ever_more_rarely(clock: Clock) -> None:
+    api = FakeApi()
+    api.scaled = KubeError("forbidden", "list scaledobjects: 403")
+    autoscalers = autoscalers_of(api)
+    numbers = []
+    for _ in range(3):
+        for _ in range(60):
+            found(autoscalers)
+            clock.at += 5.0
+        numbers.append(api.requests)
+    assert numbers[0] <= 10
+    assert numbers[2] - numbers[1] <= 5 + 1
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("granted_before", [True, False])
+def test_an_autoscaler_is_seen_within_seconds_after_a_starting_server_refused(
+    clock: Clock,
+    granted_before: bool,  # noqa: FBT001
+) -> None:
+    api = FakeApi()
+    autoscalers = autoscalers_of(api)
+    api.hpas = []
+    if granted_before:
+        assert found(autoscalers) is None
+        clock.at += 60.0
+    api.hpas = KubeError("forbidden", "list horizontalpodautoscalers: 403")
+    assert found(autoscalers) is None
+    api.hpas = [HPA]
+    clock.at += 5.0
+    assert found(autoscalers) == "HorizontalPodAutoscaler mail-hpa"

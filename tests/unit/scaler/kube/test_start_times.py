@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,33 @@ def test_a_pod_that_was_ready_when_nobody_looked_for_long_does_not_count() -> No
     assert times.due(2, 2, 500.0)
     times.learn(pods({"a": 900.0, "b": 490.0}), 2, 500.0)
     assert not times.seconds
+
+
+@pytest.mark.fault
+def test_a_pod_whose_first_readiness_another_ones_loss_hid_does_not_count_when_it_comes_back() -> None:
+    """One gets ready while another loses its readiness: as many are ready as before. Then all lose it."""
+    times = StartTimes()
+    times.scaled(1, 3, 1, 0.0)
+    assert times.due(3, 2, 5.0)
+    times.learn(pods({"a": 900.0, "b": 3.0, "c": None}), 2, 5.0)
+    for at in range(10, 300, 5):
+        assert not times.due(3, 2, float(at)), "c is ready, and a is not"
+    assert not times.due(3, 0, 300.0)
+    assert times.due(3, 3, 305.0)
+    times.learn(pods({"a": 1200.0, "b": 303.0, "c": 303.0}), 3, 305.0)
+    assert times.seconds == (3.0,)
+
+
+def test_a_pod_that_still_starts_after_others_lost_their_readiness_counts() -> None:
+    times = StartTimes()
+    times.scaled(2, 3, 2, 0.0)
+    for ready in (2, 0):
+        assert not times.due(3, ready, 5.0)
+    assert times.due(3, 2, 10.0)
+    times.learn(pods({"a": 900.0, "b": 905.0, "c": None}), 2, 10.0)
+    assert times.due(3, 3, 40.0)
+    times.learn(pods({"a": 900.0, "b": 905.0, "c": 38.0}), 3, 40.0)
+    assert times.seconds == (38.0,)
 
 
 def test_pods_of_others_do_not_count() -> None:

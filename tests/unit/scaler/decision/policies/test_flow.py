@@ -233,6 +233,7 @@ def test_of_jobs_that_were_there_in_one_sample_only_no_trace_is_left() -> None:
     assert proved_rate(after) < 10
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("seconds", [35, 100, 170, 400, 780, 3600])
 @pytest.mark.parametrize("ended", [0.0, 3600.0])
 def test_the_run_time_is_the_same_after_a_gap(seconds: int, ended: float) -> None:
@@ -251,6 +252,32 @@ def test_after_a_gap_the_run_time_is_that_of_the_counters() -> None:
 
     flow = seen(*(counted(at, 4.0 * at) for at in range(0, 301, 5)), counted(400, 2000.0))
     assert run_time(flow, 0, 9.0).seconds == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("before", [0, 300])
+def test_without_a_counter_of_busy_seconds_the_run_times_tell_what_ran_in_a_gap(before: int) -> None:
+    """From 2 s to 0.5 s; with one sample before the gap too."""
+
+    def counted(at: float, jobs: float, seconds: float) -> QueueSample:
+        return sample(at, jobs, active=1, duration_sum=seconds, duration_count=jobs)
+
+    flow = None
+    for at in range(0, before + 1, 5):
+        flow = update_flow(flow, counted(at, 4.0 * at, 8.0 * at), interval=5.0)
+    jobs = 4.0 * before
+    flow = update_flow(flow, counted(before + 100, jobs + 400, 2 * jobs + 200), interval=5.0)
+    assert flow is not None
+    assert run_time(flow, 0, 9.0).seconds == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("interval", [1.0, 5.0, 60.0])
+def test_a_gap_after_the_first_sample_is_known_by_the_interval(interval: float) -> None:
+    flow = update_flow(None, sample(0, 0, active=2), interval=interval, max_age=60.0)
+    for at, jobs in ((780, 3600), (785, 3620)):
+        flow = update_flow(flow, sample(at, jobs, active=8), interval=interval, max_age=60.0)
+    assert flow is not None
+    assert run_time(flow, 0, 9.0).seconds == pytest.approx(2.0)
+    assert mean_rate(flow, 0) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("every", [60, 300, 3600])

@@ -220,6 +220,42 @@ def test_after_a_start_without_memory_what_is_there_counts_as_needed_just_now() 
     assert numbers[-1] == 1
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("before", [1, 2, 60])
+@pytest.mark.parametrize("gap", [170, 400, 780])
+def test_jobs_that_ended_while_nobody_looked_do_not_make_a_backlog_cheap(before: int, gap: int) -> None:
+    """3,600 jobs of 2 s ran while the scaler was away, and 500 wait soon after: as in a real cluster."""
+    memory = POLICY.initial_memory()
+
+    def wanted(at: float, waiting: float, active: float, ended: float) -> int:
+        nonlocal memory
+        times = {"duration_sum": 2.0 * ended, "duration_count": ended}
+        sample = QueueSample(at, waiting, active, completed=ended, failed=0.0, **times)
+        proposal, memory = decide(Observation(at, 20, 20, sample, 3.0), memory)
+        return proposal.workers
+
+    steps = [5.0 * step for step in range(before)]
+    for at in steps:
+        wanted(at, 0, 2, 500 + at)
+    back = steps[-1] + gap
+    for later in (0, 5, 10):
+        wanted(back + later, 0, 2, 4100 + steps[-1] + later)
+    assert wanted(back + 15, 500, 2, 4115 + steps[-1]) * 4 >= 500 * 2 / SETTINGS.wait_slo_seconds
+    assert memory.run_seconds == pytest.approx(2.0, rel=0.2)
+
+
+@pytest.mark.parametrize("every", [60.0, 190.0, 300.0])
+def test_a_rate_is_learned_where_samples_come_rarely_beside_quick_decisions(every: float) -> None:
+    policy = SETTINGS.model_copy(update={"metrics_max_age_seconds": 2 * every})
+    memory, rates = POLICY.initial_memory(), []
+    for at in range(0, int(3 * every) + 1, 5):
+        then = at // every * every
+        sample = QueueSample(then, 0, 8, completed=4.0 * then, failed=0.0)
+        proposal, memory = decide(Observation(at, 3, 3, sample, 25.0), memory, policy)
+        rates.append(proposal.inputs.get("rate"))
+    assert rates[-1] == pytest.approx(4.0, rel=0.1)
+
+
 def test_counters_of_another_exporter_are_no_burst() -> None:
     memory, before = settled(2.0, 3.0, workers=2)
     missing = QueueSample(1800, 0, 6)
