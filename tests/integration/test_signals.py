@@ -39,8 +39,8 @@ sys.exit(serve(Program()))
 
 
 def ended(name: str) -> tuple[int, list[str]]:
-    """The exit code and the events after this signal."""
-    command = [sys.executable, "-c", PROGRAM, name]
+    """The exit code and the events after this signal, which whoever started the tests may ignore."""
+    command = ["env", f"--default-signal={name}", sys.executable, "-c", PROGRAM, name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
     return done.returncode, [line.partition(" event=")[2].split()[0] for line in done.stderr.splitlines()]
 
