@@ -87,7 +87,7 @@ SECONDS: Final[dict[Kind, float]] = {
     "no more memory": 10.0,
     "password rotated": 2.0,
     "clients killed": 1.0,
-    "replica away": 50.0,
+    "replica away": 90.0,  # its alert looks back half a minute, and waits for another
     "replica hangs": 10.0,
     "Prometheus hangs": 15.0,
     "Redis' clock ahead": 1.0,
