@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from service.outcome import Ok, Outcome
@@ -13,6 +12,7 @@ Mode: TypeAlias = Literal["standalone", "sentinel", "cluster"]
 Role: TypeAlias = Literal["master", "replica", "unknown"]
 CLUSTER_SLOTS: Final = 16384
 """Hash slots of a Redis Cluster (Cluster specification)."""
+_MOST: Final = 1e30  # and not 1e308, which in another unit is infinite
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Info:
         return self.fields.get(name)
 
     def number(self, name: str) -> float | None:
-        """The field as a number; None if it is absent, not a number, or not finite."""
+        """The field as a number; None if it is absent, no number, or larger than any figure of a server."""
         raw = self.fields.get(name)
         if raw is None:
             return None
@@ -33,7 +33,7 @@ class Info:
             number = float(raw)
         except ValueError:
             return None
-        return number if isfinite(number) else None
+        return number if abs(number) <= _MOST else None  # not for NaN either
 
 
 @dataclass(frozen=True, slots=True)
