@@ -46,7 +46,9 @@ def read_start(path: Path, pipe: Deadline | None = None) -> bytes:
         parts, left = [], _LARGEST + 1
         while left > 0:
             if pipe is not None and not regular:
-                select.select([descriptor], [], [], max(0.0, pipe.remaining()))
+                poll = select.poll()  # not select, which knows no descriptor above 1,023
+                poll.register(descriptor, select.POLLIN)
+                poll.poll(1000 * max(0.0, pipe.remaining()))
                 if pipe.passed():
                     raise OSError(errno.ETIMEDOUT, "it does not end")
             if not (part := os.read(descriptor, left)):

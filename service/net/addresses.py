@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
@@ -26,8 +25,7 @@ def addresses_of(host: str, port: int, deadline: Deadline) -> list[Address]:
 
     Raises OSError: socket.gaierror where there is none, TimeoutError at the deadline.
     """
-    with suppress(ValueError):
-        ip_address(host.partition("%")[0])
+    if _is_literal(host):
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     look_up, is_new = _joined((host, port))
     if is_new:
@@ -36,6 +34,15 @@ def addresses_of(host: str, port: int, deadline: Deadline) -> list[Address]:
         except NoThreadError:  # in this one, then: without a time-out, but not without an answer
             look_up.run()
     return look_up.outcome(deadline)
+
+
+def _is_literal(host: str) -> bool:
+    """Whether it is an address itself, which no resolver is asked for."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class _LookUp:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,20 @@ def test_a_pipe_is_read_and_one_that_nobody_writes_to_or_ends_is_not_waited_for(
 def test_a_device_that_never_ends_is_too_large() -> None:
     with pytest.raises(ConfigError, match="is larger than 1 MiB"):
         read_text("/dev/zero", "A_FILE")
+
+
+@pytest.mark.fault
+def test_a_pipe_is_read_beside_a_thousand_connections() -> None:
+    """Its descriptor is above 1,023, the highest that select knows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    reading, writing = os.pipe()
+    os.write(writing, b"pw")
+    os.close(writing)
+    taken = [os.dup(reading) for _ in range(1100)]
+    try:
+        assert read_text(f"/dev/fd/{reading}", "A_FILE") == "pw"
+    finally:
+        for descriptor in (reading, *taken):
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
