@@ -3,7 +3,7 @@
 The API keeps only the last change of a pod's readiness. A pod that lost it and got it back looks as if it had
 just started, so a pod counts only where that cannot be: it is one that this scaler asked for, and was seen
 before it was ready, or was ready at the first look after it was asked for. Once fewer are ready than before,
-it has to be seen anew: a pod that got ready while another lost its readiness went unnoticed.
+it has to be seen again: a pod that got ready while another lost its readiness went unnoticed.
 """
 
 from __future__ import annotations

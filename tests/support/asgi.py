@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from service.web.server import WebServer
+from service.web.web_config import WebConfig
 
 Message = dict[str, Any]
 BIG = b"x" * (8 << 20)
@@ -43,3 +47,13 @@ class BigApp(App):
         headers = [(b"content-length", str(len(BIG)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": BIG})
+
+
+@contextmanager
+def serving(config: WebConfig | None = None) -> Iterator[WebServer]:
+    server = WebServer(BigApp(), "127.0.0.1", 0, config)
+    server.start()
+    try:
+        yield server
+    finally:
+        assert server.stop()

@@ -7,8 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -20,19 +19,9 @@ from lab.tls import Certificates
 from service.web.connections import listener, traffic
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
-from tests.support.asgi import BIG, App, BigApp
+from tests.support.asgi import BIG, App, BigApp, serving
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(60)]  # up to 8 s alone
-
-
-@contextmanager
-def serving(config: WebConfig | None = None) -> Iterator[WebServer]:
-    server = WebServer(BigApp(), "127.0.0.1", 0, config)
-    server.start()
-    try:
-        yield server
-    finally:
-        assert server.stop()
 
 
 def connected(server: WebServer) -> socket.socket:

@@ -7,8 +7,7 @@ import gc
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from lab.tls import Certificates
 from service.web.connections.protocol import BoundedProtocol
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
-from tests.support.asgi import BigApp
+from tests.support.asgi import serving
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(60)]
 
@@ -27,16 +26,6 @@ TIMES = 40
 RESET = struct.pack("ii", 1, 0)
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-
-
-@contextmanager
-def serving(config: WebConfig | None = None) -> Iterator[WebServer]:
-    server = WebServer(BigApp(), "127.0.0.1", 0, config)
-    server.start()
-    try:
-        yield server
-    finally:
-        assert server.stop()
 
 
 def left_of(server: WebServer, client: Callable[[socket.socket], None]) -> int:
