@@ -26,7 +26,9 @@ class QueueSample(NamedTuple):
     so much the jobs that wait or run have changed though none came or ended (None: by nothing);
     `concurrency_limit`: jobs that all workers together may run at once, None: as many as there are slots;
     `largest_share`: of the jobs that wait or run, the part that are of one queue at most, above 0 up to 1
-    (None: there is one queue); `largest_active`: the most active jobs of one queue (None: there is one).
+    (None: there is one queue); `largest_active`: the most active jobs of one queue (None: there is one);
+    `stalled`: a total of the attempts that lost their lock; `unseen`: those of them that stalled lately:
+    they count as waiting, or are another worker's, and the worker that lost them may still run them.
     """
 
     at: float
@@ -47,6 +49,8 @@ class QueueSample(NamedTuple):
     concurrency_limit: float | None = None
     largest_share: float | None = None
     largest_active: float | None = None
+    stalled: float | None = None
+    unseen: float | None = None
 
     @property
     def runnable(self) -> float:
@@ -57,6 +61,10 @@ class QueueSample(NamedTuple):
     def paused(self) -> bool:
         """Whether a pause holds back all jobs that wait; those that are due would wait with them."""
         return self.waiting > 0 and self.held is not None and self.held >= self.waiting
+
+    def running(self, slots: float) -> float:
+        """The jobs that so many slots may be busy with: where some stalled, more than are active."""
+        return max(self.active, min(slots, self.active + (self.unseen or 0.0)))
 
 
 DUE_SECONDS = 60.0

@@ -182,6 +182,9 @@ class QuerySettings(_Model):
     concurrency_limit: str | None = Field(
         None, description="jobs that all workers together may run at once; absent without a limit"
     )
+    stalled: str | None = Field(
+        None, description="counter: attempts that lost their lock, whose worker may still run them"
+    )
 
     @field_validator("queue_label", "prefix_label")
     @classmethod
@@ -208,7 +211,7 @@ class QuerySettings(_Model):
 MEASURES: Final = (
     *("waiting", "active", "timestamp", "completed", "failed", "added"),
     *("duration_sum", "duration_count", "oldest_waiting", "due", "busy_seconds", "held", "limit_seconds"),
-    "concurrency_limit",
+    *("concurrency_limit", "stalled"),
 )
 """The fields of QuerySettings that hold PromQL."""
 

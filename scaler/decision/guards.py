@@ -73,18 +73,20 @@ def _busy_workers(
     sample: QueueSample | Missing,
     proposal: Proposal | None,
 ) -> int:
-    """The workers that have a job: as many as the active jobs fill, and where it is known, all but the idle
-    ones; never more than there are."""
+    """The workers that have a job: as many as the active jobs fill, and those that stalled and may run on;
+    where it is known, all but the idle ones; never more than there are."""
     if isinstance(sample, Missing) or proposal is None:
         return 0
     current, ready, idle = observation.workers, observation.ready, observation.idle
-    busy = ceil(sample.active / _slots_of_busy(settings, observation, proposal) - 1e-9)
+    there = current if ready is None else ready
+    running = sample.running(there * proposal.slots)
+    busy = ceil(running / _slots_of_busy(settings, observation, proposal) - 1e-9)
     each, fullest = settings.worker_concurrency_per_queue, sample.largest_active
     if each is not None and fullest is not None:
         most = settings.worker_concurrency or inf
-        busy = max(ceil(fullest / each - 1e-9), ceil(sample.active / most - 1e-9))
+        busy = max(ceil(fullest / each - 1e-9), ceil(running / most - 1e-9))
     if idle is not None:
-        busy = max(busy, (current if ready is None else ready) - idle)
+        busy = max(busy, there - idle)
     return max(0, min(busy, current))
 
 

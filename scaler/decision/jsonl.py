@@ -38,6 +38,8 @@ _SAMPLE_FIELDS: Final = {
     "concurrency_limit": "concurrency_limit",
     "largest_share": "largest_share",
     "largest_active": "largest_active",
+    "stalled": "stalled_total",
+    "unseen": "unseen",
 }
 _OWN_FIELDS: Final = frozenset(
     {

@@ -36,6 +36,7 @@ _FIGURES: Final = {
     "bullmq_queue_busy_seconds_total": "busy_seconds",
     "bullmq_queue_rate_limit_ttl_seconds": "limit_seconds",
     "bullmq_queue_concurrency_limit": "concurrency_limit",
+    "bullmq_job_stalled_total": "stalled",
 }
 # Several are one figure: the label that distinguishes them, which is not of the exporter.
 _PARTS: Final = {
@@ -68,7 +69,7 @@ COLUMNS: Final = (
         "failed",
         "added",
     ),
-    *("oldest_waiting", "due", "paused", "busy_seconds", "limit_seconds", "concurrency_limit"),
+    *("oldest_waiting", "due", "paused", "busy_seconds", "limit_seconds", "concurrency_limit", "stalled"),
     *((name, outcome) for name in ("duration_sum", "duration_count", *_NATIVE) for outcome in _OUTCOMES),
 )
 """The figures of a queue that its exporter usually has, see `figure_of`."""

@@ -58,6 +58,7 @@ _OUR_QUERIES: Final[Mapping[str, str]] = {
     "held": f"({_WAITING}) * bullmq_queue_paused{{{{selector}}}}",
     "limit_seconds": "bullmq_queue_rate_limit_ttl_seconds{{selector}}",
     "concurrency_limit": "bullmq_queue_concurrency_limit{{selector}}",
+    "stalled": "bullmq_job_stalled_total{{selector}}",
     "up": "bullmq_up{{matchers}}",
     "deployment": "oxherd_redis_deployment_info{{matchers}}",
     "shard": "oxherd_shard_info{{matchers}}",
@@ -165,6 +166,7 @@ def combine(
         concurrency_limit=concurrency_limit,
         largest_share=_largest_share(present),
         largest_active=max(sample.active for sample in present),
+        stalled=_sum(sample.stalled for sample in present),
     )
 
 

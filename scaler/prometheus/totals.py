@@ -4,6 +4,9 @@ A sum of counters jumps when the set of them changes: a queue is away for a scra
 another one takes over, a file brings back old counts. So each queue's growth is added, while its counters are
 the same ones. Where they are not, nothing is added, and `joined` says by how many jobs there are more or less
 for it. Where no queue's counters are the same ones, `created` says that the totals do not continue.
+
+A job whose lock ran out counts as waiting again, while its worker goes on with it: Redis did not take the
+renewal, or the worker stood still. It counts as `unseen` for twice the mean run time of its queue.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from typing import Any, Final, NamedTuple
 from scaler.model import Missing, QueueSample
 from scaler.prometheus.promql import QueueKey, combine, usable_slots
 
-TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds")
+TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds", "stalled")
 """The counters of a sample."""
 
 _totals_of: Final[Callable[[QueueSample], tuple[Any, ...]]] = attrgetter(*TOTALS)
 _HALF_SECONDS: Final = 120.0  # until the slots that a queue had a use for count half
+_UNSEEN_RUNS: Final = 2.0  # mean run times: one in seven takes longer, where they are exponential
+_UNSEEN_SECONDS: Final = (120.0, 3600.0)  # at least: of a queue's jobs the long ones stall; and at most
 _NEW_JOBS: Final = 100  # of a queue that is new: where more have ended, it has a past that was not seen
 
 
@@ -35,13 +40,15 @@ class _Seen(NamedTuple):
 class TargetTotals(NamedTuple):
     """The totals of a target so far, and since when they count (unix seconds); the jobs that `joined` since
     then, see QueueSample; of each queue its counters and whose they are at the last reading, None while it is
-    missing; of those that have a limit of jobs at once the slots `usable` lately."""
+    missing; of those that have a limit of jobs at once the slots `usable` lately; the jobs that `stalled`,
+    each number after the time (unix seconds) until when their workers may still run them."""
 
     created: float
     joined: float = 0.0
     values: Mapping[str, float] = MappingProxyType({})
     queues: Mapping[QueueKey, _Seen | None] = MappingProxyType({})
     usable: Mapping[QueueKey, float] = MappingProxyType({})
+    stalled: tuple[tuple[float, float], ...] = ()
 
 
 def continue_totals(
@@ -86,8 +93,28 @@ def continue_totals(
             after = TargetTotals(before.created, joined, values, queues, usable)
         else:
             after = TargetTotals(time, 0.0, values, queues, usable)
+        after = after._replace(stalled=_stalled(before, known, growth_of, time))
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
-    return combined._replace(**totals, created=after.created, joined=after.joined), after
+    unseen = sum(jobs for _, jobs in after.stalled)
+    combined = combined._replace(**totals, created=after.created, joined=after.joined, unseen=unseen)
+    return combined, after
+
+
+def _stalled(
+    before: TargetTotals,
+    known: Mapping[QueueKey, QueueSample],
+    growth_of: Mapping[QueueKey, Mapping[str, float] | None],
+    time: float,
+) -> tuple[tuple[float, float], ...]:
+    """The jobs that stalled, and that have just done so; without those that must have ended since."""
+    least, most = _UNSEEN_SECONDS
+    stalled = [entry for entry in before.stalled if time < entry[0] <= time + most]
+    for key, sample in known.items():
+        jobs = (growth_of[key] or {}).get("stalled")
+        if jobs:
+            run = (sample.duration_sum or 0.0) / (sample.duration_count or 1.0)
+            stalled.append((time + min(most, max(least, _UNSEEN_RUNS * run)), jobs))
+    return tuple(stalled)
 
 
 def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) -> dict[QueueKey, float]:

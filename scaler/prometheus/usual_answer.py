@@ -95,6 +95,7 @@ def _sample(figures: list[float | None], evaluated: float, ahead: float) -> Queu
         busy,
         ttl,
         limit,
+        stalled,
         *runs,
     ) = figures
     if at is None or waiting is None or prioritized is None or active is None:
@@ -123,6 +124,7 @@ def _sample(figures: list[float | None], evaluated: float, ahead: float) -> Queu
         held=None if paused is None else jobs * paused,
         limit_seconds=ttl,
         concurrency_limit=limit,
+        stalled=stalled,
     )
 
 

@@ -61,7 +61,9 @@ def update_concurrency(known: Concurrency, observation: Observation, sample: Que
         return Concurrency(max(jobs, min(measured, known.claimed)), measured, ready)
     if sample.waiting <= 0:
         return Concurrency(jobs, 0.0, ready)
-    return Concurrency(jobs + _FADES * (max(1.0, min(jobs, sample.active / workers)) - jobs), 0.0, ready)
+    return Concurrency(
+        jobs + _FADES * (max(1.0, min(jobs, sample.running(jobs * workers) / workers)) - jobs), 0.0, ready
+    )
 
 
 def worker_slots(settings: PolicySettings, known: Concurrency, sample: QueueSample) -> float:

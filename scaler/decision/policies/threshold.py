@@ -48,6 +48,8 @@ class Threshold:
         del interval
         memory = update_concurrency(memory, observation, sample)
         slots = worker_slots(settings, memory, sample)
+        ready = ready_workers(observation)
+        sample = sample._replace(active=sample.running(ready * slots))
         now, waiting = observation.workers, sample.runnable
         target = settings.target_waiting_jobs
         load = target_load_factor(settings, sample, now)
@@ -60,7 +62,7 @@ class Threshold:
 
         up = max(now + 1, needed) if to_target else now + 1
         # A limit of the workers tells only that its window runs: beside full slots it is not closed.
-        free = sample.active < FULL * ready_workers(observation) * slots
+        free = sample.active < FULL * ready * slots
         if waiting > 0 and sample.limit_seconds and free:
             sentence = f"{waiting:g} jobs wait for a rate limit, for {sample.limit_seconds:.0f} s more"
             return propose(now, "throttled", sentence)

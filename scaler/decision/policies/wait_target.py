@@ -147,6 +147,8 @@ class WaitTarget:
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
         workers = ReadyWorkers(settled, most, slots, settings.min_workers)
         free = _without_held(sample)
+        running = free.running(step.ready * slots)
+        free = free if running == free.active else free._replace(active=running)
         step = step if free is sample else step._replace(sample=free)
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
         held_back = (sample.held or 0.0) - (free.held or 0.0)

@@ -28,7 +28,7 @@ FIGURES: Final = (
     *("bullmq_job_completed_total", "bullmq_job_failed_total", "bullmq_job_added_total"),
     *("bullmq_queue_oldest_waiting_seconds", "bullmq_queue_delayed_due", "bullmq_queue_paused"),
     *("bullmq_queue_busy_seconds_total", "bullmq_queue_rate_limit_ttl_seconds"),
-    "bullmq_queue_concurrency_limit",
+    *("bullmq_queue_concurrency_limit", "bullmq_job_stalled_total"),
 )
 SUMS: Final = ("bullmq_job_processing_seconds_sum", "bullmq_job_processing_seconds_count")
 

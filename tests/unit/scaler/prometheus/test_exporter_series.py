@@ -40,6 +40,7 @@ SERIES: dict[tuple[str, ...], str] = {
     ("bullmq_queue_busy_seconds_total",): "8",
     ("bullmq_queue_rate_limit_ttl_seconds",): "2",
     ("bullmq_queue_concurrency_limit",): "9",
+    ("bullmq_job_stalled_total",): "6",
 }
 WHOLE = QueueSample(
     at=NOW - 3,
@@ -56,6 +57,7 @@ WHOLE = QueueSample(
     held=0,
     limit_seconds=2,
     concurrency_limit=9,
+    stalled=6,
 )
 
 
@@ -93,6 +95,7 @@ def test_the_measures_are_made_of_the_series() -> None:
         ("outcome", set()),
         ("_limit", {"concurrency_limit"}),
         ("_ttl_seconds", {"limit_seconds"}),
+        ("stalled_total", {"stalled"}),
         ("added_total", {"added"}),
     ],
 )

@@ -24,7 +24,7 @@ FIGURES: list[dict[str, str]] = [
         for name in (
             *("job_completed_total", "job_failed_total", "job_added_total", "queue_oldest_waiting_seconds"),
             *("queue_delayed_due", "queue_busy_seconds_total"),
-            *("queue_rate_limit_ttl_seconds", "queue_concurrency_limit"),
+            *("queue_rate_limit_ttl_seconds", "queue_concurrency_limit", "job_stalled_total"),
         )
     ),
     *(
