@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploy.rules.affected import Affected, one_each, recent
-from deploy.rules.rule import Alert, alert_rules, group, rules_yaml
+from deploy.rules.rule import Alert, Severity, alert_rules, group, rules_yaml
 from deploy.rules.thresholds import AlertThresholds
 
 
@@ -51,6 +51,21 @@ def process_alerts(t: AlertThresholds) -> Iterator[Alert]:
         description="Leaders, and how long ago their last step was: [affected]. "
         f"The threshold is {t.scaler_step_seconds:g} s.",
     )
+    yield Alert(
+        "OxherdScalerSettingsRefused",
+        "medium",
+        "30m",
+        for_="5m",
+        affected=Affected(
+            one_each(
+                f"{recent(f'oxherd_scaler_config_last_reload_successful{{{job}}}')} == 0",
+                "instance",
+            ),
+            unit="",
+        ),
+        summary="The scaler's settings were changed and cannot be used.",
+        description="Scalers that go on with the settings of before, and would not start again: [affected].",
+    )
 
 
 def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
@@ -83,6 +98,16 @@ def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
         summary="Workers crash as they start.",
         description="Targets whose workers end again and again: [affected].",
     )
+    yield _condition(
+        t,
+        "OxherdScalerPolicyInvalid",
+        "PolicyInvalid",
+        severity="medium",
+        cooldown="30m",
+        summary="A policy was changed and cannot be used.",
+        description="Targets that are scaled by the policy of before, or after a restart not at all: "
+        "[affected].",
+    )
     job = f'job="{t.scaler_job}"'
     yield Alert(
         "OxherdScalerAtMaximum",
@@ -106,13 +131,22 @@ def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
     )
 
 
-def _condition(t: AlertThresholds, name: str, condition: str, *, summary: str, description: str) -> Alert:
+def _condition(
+    t: AlertThresholds,
+    name: str,
+    condition: str,
+    *,
+    summary: str,
+    description: str,
+    severity: Severity = "high",
+    cooldown: str = "15m",
+) -> Alert:
     job = f'job="{t.scaler_job}"'
     series = recent(f'oxherd_scaler_condition{{{job}, condition=~"{condition}"}}')
     return Alert(
         name,
-        "high",
-        "15m",
+        severity,
+        cooldown,
         for_="5m",
         affected=Affected(
             one_each(
