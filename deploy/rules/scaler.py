@@ -69,7 +69,7 @@ def process_alerts(t: AlertThresholds) -> Iterator[Alert]:
 
 
 def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
-    """On what it scales; not while scaling is switched off."""
+    """On what it scales; not while scaling is switched off, nor in the shadow."""
     yield _condition(
         t,
         "OxherdScalerMetricsStale",
@@ -120,6 +120,7 @@ def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
     {recent(f"oxherd_scaler_wait_estimate_seconds{{{job}}}")}
     > on (job, instance, target) {recent(f"oxherd_scaler_wait_slo_seconds{{{job}}}")}
     and on (job, instance, target) {recent(f'oxherd_scaler_condition{{{job}, condition="AtMax"}}')} == 1
+    unless on (job, instance, target) {_shadow(job)} == 1
   )""",
                 "target",
             ),
@@ -129,6 +130,11 @@ def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
         description="Targets at their maximum, and how long a job that arrives now will wait, which is over "
         "their SLO: [affected].",
     )
+
+
+def _shadow(job: str) -> str:
+    """1 for a target in the shadow: what would become of it is nobody's emergency."""
+    return recent(f'oxherd_scaler_condition{{{job}, condition="Shadowing"}}')
 
 
 def _condition(
@@ -153,6 +159,7 @@ def _condition(
                 f"""(
     {series} == 1
     unless on (job, instance) {recent(f"oxherd_scaler_enabled{{{job}}}")} == 0
+    unless on (job, instance, target) {_shadow(job)} == 1
   )""",
                 "target",
             ),
