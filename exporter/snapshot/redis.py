@@ -26,7 +26,7 @@ class Info:
         return self.fields.get(name)
 
     def number(self, name: str) -> float | None:
-        """The field as a number; None if it is absent, no number, or larger or smaller than any of a server."""
+        """The field as a number; None if it is absent, no number, or of a size that no server has."""
         raw = self.fields.get(name)
         if raw is None:
             return None
