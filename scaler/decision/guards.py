@@ -24,6 +24,7 @@ _USUAL_GRACE: Final = 30.0  # seconds, where it is not known: Kubernetes' defaul
 _HOLDING: Final[frozenset[Condition]] = frozenset(
     {"Paused", "Contested", "Advising"}
 )  # not even the bounds change it
+_OTHERS: Final[frozenset[Condition]] = frozenset({"Contested", "Advising"})  # another one sets the number
 _KEEPING: Final[frozenset[Condition]] = _HOLDING | {"Resting"}
 _SET: Final[frozenset[Condition]] = _HOLDING | {"Overridden"}  # by somebody: workers with a job may go
 
@@ -145,14 +146,12 @@ def _contested(step: _Step) -> None:
         step.reason = "contested"
 
 
-def _mode(step: _Step) -> None:
+def _advising(step: _Step) -> None:
     """Where another one sets the number it is what it is, and nobody's fight."""
     if step.settings.mode == "advise":
         step.conditions.add("Advising")
         step.hold("advising", f"mode is advise: held at {step.current}")
         step.reason = "advising"
-    elif step.settings.mode == "shadow":
-        step.conditions.add("Shadowing")
 
 
 def _paused(step: _Step) -> None:
@@ -178,7 +177,7 @@ def _resting(step: _Step) -> None:
     observation, memory, settings = step.observation, step.memory, step.settings
     if observation.shared:
         resting = False
-        if step.current == 0 and "Contested" not in step.conditions:  # an autoscaler's zero is not a person's
+        if step.current == 0 and not step.conditions & _OTHERS:  # an autoscaler's zero is not a person's
             zero = Zero(memory.workers, memory.resting, observation.applied, _wants_zero(step))
             resting = zero.rests(settings.min_workers)
         step.memory = memory = memory._replace(workers=step.current, resting=resting)
@@ -388,7 +387,7 @@ def _default(step: _Step) -> str:
 
 STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _stale,
-    _mode,
+    _advising,
     _contested,
     _paused,
     _resting,
