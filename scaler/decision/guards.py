@@ -82,11 +82,12 @@ def _busy_workers(
         return 0
     current, ready, idle = observation.workers, observation.ready, observation.idle
     there = current if ready is None else ready
-    running = sample.running(there * proposal.slots)
+    running = sample.running(current * proposal.slots)  # one that stood still may not be ready, and goes on
     busy = ceil(running / _slots_of_busy(settings, observation, proposal) - 1e-9)
     each, fullest = settings.worker_concurrency_per_queue, sample.largest_active
     if each is not None and fullest is not None:
         most = settings.worker_concurrency or inf
+        fullest += running - sample.active  # of which queue those are that stalled is not known
         busy = max(ceil(fullest / each - 1e-9), ceil(running / most - 1e-9))
     if idle is not None:
         busy = max(busy, there - idle)

@@ -62,6 +62,31 @@ def test_jobs_that_wait_beside_workers_without_any_are_those_of_a_limit() -> Non
     assert min(numbers("wait_target", known=False)) < WORKERS
 
 
+@pytest.mark.parametrize(
+    ("jobs", "unseen", "occupied", "least", "most"),
+    [(8, 40.0, 0, WORKERS, WORKERS + 1), (9, 7.0, 7, WORKERS + 7, WORKERS + 9)],
+    ids=["killed again and again", "standing still"],
+)
+def test_more_workers_are_for_the_jobs_that_wait(
+    jobs: int, unseen: float, occupied: int, least: int, most: int
+) -> None:
+    """Workers that were killed run nothing any more: a new one would be taken for busy with their jobs.
+    `occupied`: slots that have a job that stalled."""
+    settings = PolicySettings(worker_concurrency=1, max_workers=60, wait_slo_seconds=30)
+    memory: TargetMemory | None = None
+    workers, seen, busy = WORKERS, list[int](), 0.0
+    for at in range(0, 600, 5):
+        active = min(jobs, workers - occupied)
+        busy += active * 5.0
+        done = busy // RUN
+        sample = QueueSample(at, jobs - active, active, completed=done, failed=0.0, unseen=unseen)
+        sample = sample._replace(duration_sum=done * RUN, duration_count=done, busy_seconds=busy)
+        observation = Observation(float(at), workers, workers, sample, 5.0, grace_seconds=30.0)
+        memory = _stepped(settings, observation, memory, seen)
+        workers = seen[-1]
+    assert least <= seen[-1] <= most
+
+
 def test_a_worker_that_may_still_run_one_has_a_job() -> None:
     settings = PolicySettings(worker_concurrency=1, max_workers=WORKERS)
     sample = QueueSample(1000.0, 0.0, 2.0, completed=9.0, failed=0.0)
@@ -71,6 +96,26 @@ def test_a_worker_that_may_still_run_one_has_a_job() -> None:
         proposal = Proposal(1, "surplus", "one is enough")
         decision, _ = apply_guards(settings, observation, proposal, Control(), GuardMemory(), sample=known)
         assert decision.busy == least
+
+
+def busy_of(settings: PolicySettings, sample: QueueSample, *, ready: int, slots: float = 1.0) -> int:
+    observation = Observation(1000.0, WORKERS, ready, sample)
+    proposal = Proposal(1, "surplus", "one is enough", slots=slots)
+    decision, _ = apply_guards(settings, observation, proposal, Control(), GuardMemory(), sample=sample)
+    return decision.workers
+
+
+def test_a_worker_that_stood_still_and_is_not_ready_goes_on_with_its_job() -> None:
+    sample = QueueSample(1000.0, 0.0, 2.0, completed=9.0, failed=0.0, unseen=7.0)
+    assert busy_of(PolicySettings(worker_concurrency=1), sample, ready=2) == WORKERS
+    assert busy_of(PolicySettings(worker_concurrency=1), sample._replace(unseen=0.0), ready=2) == 2
+
+
+def test_they_have_workers_where_the_slots_are_those_of_single_queues() -> None:
+    sample = QueueSample(1000.0, 0.0, 3.0, completed=9.0, failed=0.0, largest_active=2.0, unseen=4.0)
+    settings = PolicySettings(worker_concurrency_per_queue=1)
+    assert busy_of(settings, sample, ready=WORKERS) == 6
+    assert busy_of(settings, sample._replace(unseen=0.0), ready=WORKERS) == 2
 
 
 @pytest.mark.parametrize(
