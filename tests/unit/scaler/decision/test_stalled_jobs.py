@@ -11,7 +11,7 @@ from scaler.decision.guards import apply_guards
 from scaler.decision.memory import GuardMemory
 from scaler.decision.policies import POLICIES
 from scaler.decision.step import TargetMemory, record_scaling, step
-from scaler.model import Control, Observation, Proposal, QueueSample
+from scaler.model import Control, Missing, Observation, Proposal, QueueSample
 from scaler.prometheus.promql import QueueKey
 from scaler.prometheus.totals import TargetTotals, continue_totals
 
@@ -158,6 +158,27 @@ def test_for_two_minutes_at_least_and_for_an_hour_at_most(run: float, seconds: f
     counts = [(0.0, 0.0), *[(3.0, 0.0)] * 4]
     found = unseen_after(seconds / 2, run, *counts)
     assert found[1:] == [3.0, 3.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("gap", "source", "unseen"), [(60.0, "a", 7.0), (60.0, "b", 0.0), (4000.0, "a", 0.0)]
+)
+@pytest.mark.parametrize("others", [(), (OTHER,)], ids=["alone", "beside another"])
+def test_those_of_an_outage_in_which_nothing_could_be_read_count_too(
+    gap: float, source: str, unseen: float, others: tuple[QueueKey, ...]
+) -> None:
+    """Redis was away for a minute, and with it the locks and the metrics."""
+    totals: TargetTotals | None = None
+    lost = Missing("empty", "bull:minutes: Redis does not answer")
+    combined: QueueSample | Missing = lost
+    for at, stalled in ((0.0, 2.0), (5.0, None), (10.0, None), (gap, 9.0), (gap + 5.0, 9.0)):
+        sample = QueueSample(at, 1.0, 1.0, completed=10.0, failed=0.0, stalled=stalled)
+        samples: dict[QueueKey, QueueSample | Missing] = dict.fromkeys(others, sample._replace(stalled=0.0))
+        samples[QUEUE] = lost if stalled is None else sample
+        sources = dict.fromkeys(samples, "a" if at < gap else source)
+        combined, totals = continue_totals(totals, samples, sources, at)
+    assert isinstance(combined, QueueSample)
+    assert combined.unseen == unseen
 
 
 def test_the_counter_of_another_exporter_says_nothing() -> None:
