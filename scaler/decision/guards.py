@@ -368,7 +368,7 @@ def _busy(step: _Step) -> None:
         ended = sample.completed + sample.failed
         over = step.memory.over
         if over is None or ended < over[0]:
-            over = ended, sample.active
+            over = ended, sample.running(step.current * (step.proposal.slots if step.proposal else 1.0))
         step.memory = step.memory._replace(over=over)
         if ended - over[0] >= over[1]:
             least = min(least, max(most, step.workers))

@@ -147,8 +147,7 @@ class WaitTarget:
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
         workers = ReadyWorkers(settled, most, slots, settings.min_workers)
         free = _without_held(sample)
-        active, running = free.active, free.running(step.ready * slots)
-        free = free if running == active else free._replace(active=running)
+        active, free = free.active, free.with_running(step.ready * slots)
         step = step if free is sample else step._replace(sample=free)
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
         held_back = (sample.held or 0.0) - (free.held or 0.0)
@@ -156,7 +155,7 @@ class WaitTarget:
             step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run, held_back
         )
         needs = needs_of(situation)
-        if running > active:
+        if free.active > active:
             known = needs_of(situation._replace(active=active))
             needs = _with_stalled(known, needs, step.ready * slots + situation.waiting)
         need, reason = needs.most, needs.winner

@@ -98,6 +98,34 @@ def test_a_worker_that_may_still_run_one_has_a_job() -> None:
         assert decision.busy == least
 
 
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_limit_of_jobs_at_once_does_not_count_them(policy: str) -> None:
+    """BullMQ lets others start in their stead."""
+    settings = PolicySettings.model_validate({"policy": policy, "worker_concurrency": 1, "max_workers": 60})
+    memory: TargetMemory | None = None
+    seen = list[int]()
+    for at in range(0, 60, 5):
+        sample = QueueSample(
+            at, 30.0, 2.0, completed=9.0, failed=0.0, duration_sum=9 * RUN, duration_count=9.0
+        )
+        sample = sample._replace(busy_seconds=2.0 * at, concurrency_limit=float(WORKERS), unseen=7.0)
+        memory = _stepped(settings, Observation(float(at), WORKERS, WORKERS, sample, 5.0), memory, seen)
+    assert max(seen) == {"threshold": WORKERS + 1, "wait_target": WORKERS + 7}[policy]
+
+
+def test_to_a_maximum_that_was_lowered_their_workers_go_with_the_others() -> None:
+    settings = PolicySettings(worker_concurrency=1, max_workers=3)
+    sample = QueueSample(1000.0, 7.0, 0.0, completed=9.0, failed=0.0, unseen=7.0)
+    proposal = Proposal(3, "surplus", "three are enough")
+    memory, stay = GuardMemory(), list[int]()
+    for ended in (9.0, 15.0, 16.0):
+        known = sample._replace(completed=ended)
+        observation = Observation(1000.0, WORKERS, WORKERS, known)
+        decision, memory = apply_guards(settings, observation, proposal, Control(), memory, sample=known)
+        stay.append(decision.workers)
+    assert stay == [7, 7, 3]
+
+
 def busy_of(settings: PolicySettings, sample: QueueSample, *, ready: int, slots: float = 1.0) -> int:
     observation = Observation(1000.0, WORKERS, ready, sample)
     proposal = Proposal(1, "surplus", "one is enough", slots=slots)
