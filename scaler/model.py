@@ -66,6 +66,14 @@ class QueueSample(NamedTuple):
         """The jobs that so many slots may be busy with: where some stalled, more than are active."""
         return max(self.active, min(slots, self.active + (self.unseen or 0.0)))
 
+    def with_running(self, slots: float) -> QueueSample:
+        """With those that stalled as active jobs too, which a limit of jobs at once does not count."""
+        more, limit = self.running(slots) - self.active, self.concurrency_limit
+        if more == 0:
+            return self
+        limit = None if limit is None else limit + more
+        return self._replace(active=self.active + more, concurrency_limit=limit)
+
 
 DUE_SECONDS = 60.0
 

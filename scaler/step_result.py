@@ -33,6 +33,9 @@ _NONE: Final[frozenset[Condition]] = frozenset()
 _CONDITIONS: Final[Mapping[str, Condition]] = {"not_found": "TargetNotFound", "forbidden": "Forbidden"}
 """By the kind of an error."""
 
+_MODES: Final[Mapping[str, Condition]] = {"advise": "Advising", "shadow": "Shadowing"}
+"""By the mode of a target, which it has whether it can be read or not."""
+
 
 class TargetStep(NamedTuple):
     """One target in one step. Without a decision, its workers could not be read. `since`: when each of its
@@ -100,6 +103,8 @@ class TargetStep(NamedTuple):
             failed.kind for failed in (self.workers, self.acted) if isinstance(failed, Failed | NotApplied)
         ]
         more: list[Condition] = [_CONDITIONS[kind] for kind in kinds if kind in _CONDITIONS]
+        if self.settings.mode in _MODES:
+            more.append(_MODES[self.settings.mode])
         if isinstance(self.sample, Missing) or self.unknown is not None:
             more.append("MetricsStale")
         if self.grace_warning:
@@ -239,7 +244,7 @@ def within_capacity(
     fixed = {step.name for step in steps if step.conditions & _FIXED}
     demands = []
     for step in steps:
-        if step.settings.mode == "shadow":  # what it decides is not done: there are as many as there are
+        if step.settings.mode == "shadow" and step.decision is not None:  # not done: there are as many as are
             demands.append(Demand(step.name, _current(step), _current(step)))
         elif step.desired is not None:
             least = max(step.settings.min_workers, step.decision.busy if step.decision else 0)

@@ -18,7 +18,9 @@ _TROUBLES: Final[frozenset[Condition]] = frozenset(
 )
 
 _SHOWN_BY_METRICS: Final[frozenset[Condition]] = frozenset({"GraceTooShort", "ConcurrencyMismatch"})
-_SHOWN_UNREAD: Final[frozenset[Condition]] = frozenset({"MetricsStale", "TargetNotFound", "Forbidden"})
+_SHOWN_UNREAD: Final[frozenset[Condition]] = frozenset(
+    {"MetricsStale", "TargetNotFound", "Forbidden", "Advising", "Shadowing"}
+)
 
 
 @dataclass(frozen=True, slots=True)

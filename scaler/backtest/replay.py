@@ -238,7 +238,7 @@ def replay(
             "worker_concurrency is not set: it is the number of jobs that a worker runs at once"
         )
     load = simulated_load(history, policy.worker_concurrency)
-    settings = policy.model_copy(update={"enabled": True})
+    settings = policy.model_copy(update={"enabled": True, "mode": "act"})
     reports = []
     for phase in _PHASES:
         rng = Random(_SEED)  # noqa: S311  # simulation, no secrets

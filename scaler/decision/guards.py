@@ -24,6 +24,7 @@ _USUAL_GRACE: Final = 30.0  # seconds, where it is not known: Kubernetes' defaul
 _HOLDING: Final[frozenset[Condition]] = frozenset(
     {"Paused", "Contested", "Advising"}
 )  # not even the bounds change it
+_OTHERS: Final[frozenset[Condition]] = frozenset({"Contested", "Advising"})  # another one sets the number
 _KEEPING: Final[frozenset[Condition]] = _HOLDING | {"Resting"}
 _SET: Final[frozenset[Condition]] = _HOLDING | {"Overridden"}  # by somebody: workers with a job may go
 
@@ -81,11 +82,12 @@ def _busy_workers(
         return 0
     current, ready, idle = observation.workers, observation.ready, observation.idle
     there = current if ready is None else ready
-    running = sample.running(there * proposal.slots)
+    running = sample.running(current * proposal.slots)  # one that stood still may not be ready, and goes on
     busy = ceil(running / _slots_of_busy(settings, observation, proposal) - 1e-9)
     each, fullest = settings.worker_concurrency_per_queue, sample.largest_active
     if each is not None and fullest is not None:
         most = settings.worker_concurrency or inf
+        fullest += running - sample.active  # of which queue those are that stalled is not known
         busy = max(ceil(fullest / each - 1e-9), ceil(running / most - 1e-9))
     if idle is not None:
         busy = max(busy, there - idle)
@@ -145,14 +147,12 @@ def _contested(step: _Step) -> None:
         step.reason = "contested"
 
 
-def _mode(step: _Step) -> None:
+def _advising(step: _Step) -> None:
     """Where another one sets the number it is what it is, and nobody's fight."""
     if step.settings.mode == "advise":
         step.conditions.add("Advising")
         step.hold("advising", f"mode is advise: held at {step.current}")
         step.reason = "advising"
-    elif step.settings.mode == "shadow":
-        step.conditions.add("Shadowing")
 
 
 def _paused(step: _Step) -> None:
@@ -178,7 +178,7 @@ def _resting(step: _Step) -> None:
     observation, memory, settings = step.observation, step.memory, step.settings
     if observation.shared:
         resting = False
-        if step.current == 0 and "Contested" not in step.conditions:  # an autoscaler's zero is not a person's
+        if step.current == 0 and not step.conditions & _OTHERS:  # an autoscaler's zero is not a person's
             zero = Zero(memory.workers, memory.resting, observation.applied, _wants_zero(step))
             resting = zero.rests(settings.min_workers)
         step.memory = memory = memory._replace(workers=step.current, resting=resting)
@@ -368,7 +368,7 @@ def _busy(step: _Step) -> None:
         ended = sample.completed + sample.failed
         over = step.memory.over
         if over is None or ended < over[0]:
-            over = ended, sample.active
+            over = ended, sample.running(step.current * (step.proposal.slots if step.proposal else 1.0))
         step.memory = step.memory._replace(over=over)
         if ended - over[0] >= over[1]:
             least = min(least, max(most, step.workers))
@@ -388,7 +388,7 @@ def _default(step: _Step) -> str:
 
 STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _stale,
-    _mode,
+    _advising,
     _contested,
     _paused,
     _resting,

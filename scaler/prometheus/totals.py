@@ -6,7 +6,8 @@ the same ones. Where they are not, nothing is added, and `joined` says by how ma
 for it. Where no queue's counters are the same ones, `created` says that the totals do not continue.
 
 A job whose lock ran out counts as waiting again, while its worker goes on with it: Redis did not take the
-renewal, or the worker stood still. It counts as `unseen` for twice the mean run time of its queue.
+renewal, or the worker stood still. It counts as `unseen` for twice the mean run time of its queue. What takes
+locks away takes metrics away too: of these, the growth over a gap counts.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class TargetTotals(NamedTuple):
     """The totals of a target so far, and since when they count (unix seconds); the jobs that `joined` since
     then, see QueueSample; of each queue its counters and whose they are at the last reading, None while it is
     missing; of those that have a limit of jobs at once the slots `usable` lately; the jobs that `stalled`,
-    each number after the time (unix seconds) until when their workers may still run them."""
+    each number after the time (unix seconds) until when their workers may still run them; of the queues that
+    are `away`, as they are missing, what was seen last."""
 
     created: float
     joined: float = 0.0
@@ -49,6 +51,7 @@ class TargetTotals(NamedTuple):
     queues: Mapping[QueueKey, _Seen | None] = MappingProxyType({})
     usable: Mapping[QueueKey, float] = MappingProxyType({})
     stalled: tuple[tuple[float, float], ...] = ()
+    away: Mapping[QueueKey, _Seen] = MappingProxyType({})
 
 
 def continue_totals(
@@ -67,7 +70,9 @@ def continue_totals(
     combined = combine(known or samples, usable)
     queues: dict[QueueKey, _Seen | None] = dict.fromkeys(samples)
     if isinstance(combined, Missing):
-        return combined, None if before is None else before._replace(queues=queues)
+        return combined, None if before is None else before._replace(
+            queues=queues, away=_away(before, queues)
+        )
     queues |= {key: _Seen(sources.get(key), sample, _counters(sample)) for key, sample in known.items()}
     sums = dict(zip(TOTALS, _totals_of(combined), strict=True))
     if before is None:
@@ -93,7 +98,8 @@ def continue_totals(
             after = TargetTotals(before.created, joined, values, queues, usable)
         else:
             after = TargetTotals(time, 0.0, values, queues, usable)
-        after = after._replace(stalled=_stalled(before, known, growth_of, time))
+        stalled = _stalled(before, queues, growth_of, time)
+        after = after._replace(stalled=stalled, away=_away(before, queues))
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
     unseen = sum(jobs for _, jobs in after.stalled)
     combined = combined._replace(**totals, created=after.created, joined=after.joined, unseen=unseen)
@@ -102,19 +108,32 @@ def continue_totals(
 
 def _stalled(
     before: TargetTotals,
-    known: Mapping[QueueKey, QueueSample],
+    queues: Mapping[QueueKey, _Seen | None],
     growth_of: Mapping[QueueKey, Mapping[str, float] | None],
     time: float,
 ) -> tuple[tuple[float, float], ...]:
     """The jobs that stalled, and that have just done so; without those that must have ended since."""
     least, most = _UNSEEN_SECONDS
     stalled = [entry for entry in before.stalled if time < entry[0] <= time + most]
-    for key, sample in known.items():
-        jobs = (growth_of[key] or {}).get("stalled")
+    for key, seen in queues.items():
+        if seen is None:
+            continue
+        sample, then = seen.sample, before.away.get(key)
+        growth = growth_of[key]
+        if then is not None and sample.at - then.sample.at <= most:
+            growth = _growth(then, seen, new=False)
+        jobs = (growth or {}).get("stalled")
         if jobs:
             run = (sample.duration_sum or 0.0) / (sample.duration_count or 1.0)
             stalled.append((time + min(most, max(least, _UNSEEN_RUNS * run)), jobs))
     return tuple(stalled)
+
+
+def _away(before: TargetTotals, queues: Mapping[QueueKey, _Seen | None]) -> dict[QueueKey, _Seen]:
+    """The queues that are missing, as they were seen last."""
+    missing = (key for key, seen in queues.items() if seen is None)
+    last = ((key, before.queues.get(key) or before.away.get(key)) for key in missing)
+    return {key: seen for key, seen in last if seen is not None}
 
 
 def _usable(before: TargetTotals | None, known: Mapping[QueueKey, QueueSample]) -> dict[QueueKey, float]:

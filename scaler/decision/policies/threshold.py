@@ -49,7 +49,7 @@ class Threshold:
         memory = update_concurrency(memory, observation, sample)
         slots = worker_slots(settings, memory, sample)
         ready = ready_workers(observation)
-        sample = sample._replace(active=sample.running(ready * slots))
+        sample = sample.with_running(ready * slots)
         now, waiting = observation.workers, sample.runnable
         target = settings.target_waiting_jobs
         load = target_load_factor(settings, sample, now)

@@ -35,7 +35,7 @@ from scaler.decision.policies.flow import (
     run_time,
     update_flow,
 )
-from scaler.decision.policies.needs import Situation, needs_of
+from scaler.decision.policies.needs import Needs, Situation, needs_of
 from scaler.decision.policies.sentences import DecisionFigures, sentence_of
 from scaler.decision.policies.throttle import FULL, ReadyWorkers, Throttle, update_throttle
 from scaler.model import Observation, Proposal, QueueSample
@@ -147,8 +147,7 @@ class WaitTarget:
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
         workers = ReadyWorkers(settled, most, slots, settings.min_workers)
         free = _without_held(sample)
-        running = free.running(step.ready * slots)
-        free = free if running == free.active else free._replace(active=running)
+        active, free = free.active, free.with_running(step.ready * slots)
         step = step if free is sample else step._replace(sample=free)
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
         held_back = (sample.held or 0.0) - (free.held or 0.0)
@@ -156,6 +155,9 @@ class WaitTarget:
             step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run, held_back
         )
         needs = needs_of(situation)
+        if free.active > active:
+            known = needs_of(situation._replace(active=active))
+            needs = _with_stalled(known, needs, step.ready * slots + situation.waiting)
         need, reason = needs.most, needs.winner
         cap = _cap(step, throttle, need)
         if cap is not None and need > cap:
@@ -226,6 +228,12 @@ def _without_held(sample: QueueSample) -> QueueSample:
         return sample
     waiting = max(0.0, sample.waiting - sample.held)
     return sample._replace(waiting=waiting, held=0.0, oldest_waiting=None)
+
+
+def _with_stalled(known: Needs, needs: Needs, most: float) -> Needs:
+    """Jobs that stalled keep the slots that they may have, and those that wait get others: up to so many
+    slots. A job that moved on leaves a slot, and whether it has is not known: it takes no new one."""
+    return Needs(*(max(least, min(need, most)) for least, need in zip(known, needs, strict=True)))
 
 
 def _cap(step: _Step, throttle: Throttle, need: float) -> float | None:

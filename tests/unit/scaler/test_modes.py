@@ -17,7 +17,7 @@ from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.step_result import StepResult
 from service.clock import Deadline, now
-from service.outcome import Ok
+from service.outcome import Failed, Ok, Outcome
 
 ACT = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
 ADVISE = ACT.model_copy(update={"mode": "advise"})
@@ -30,12 +30,15 @@ class Workload:
 
     requested: int = 2
     contested: str | None = "conflict: HorizontalPodAutoscaler rival scales it too"
+    broken: Failed | None = None
     calls: list[tuple[int, int]] = field(default_factory=list)
     acts: list[bool] = field(default_factory=list)
 
-    def read(self, deadline: Deadline, *, acts: bool = True) -> Ok[Workers]:
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
         self.acts.append(acts)
-        return Ok(Workers(self.requested, self.requested, contested=self.contested, shared=True))
+        return self.broken or Ok(
+            Workers(self.requested, self.requested, contested=self.contested, shared=True)
+        )
 
     def idle(self, deadline: Deadline) -> None:
         return None
@@ -139,3 +142,33 @@ def test_workers_that_ended_with_the_scaler_are_started_again_only_where_it_acts
     target = Workload(0, None)
     Controller(Recalling(None)).restore([Managed("mail", policy, target)], workers=True)
     assert target.calls == calls
+
+
+@pytest.mark.parametrize("mode", [ADVISE, SHADOW], ids=["advise", "shadow"])
+def test_one_that_cannot_be_read_counts_with_its_last_known_workers(mode: PolicySettings) -> None:
+    own, other = Workload(contested=None), Workload(6, None)
+    targets = [Managed("own", ACT, own), Managed("other", mode, other)]
+    controller = Controller(LiveState(None))
+    controller.step(Source(own=40.0, other=6.0), targets, 5.0, most=8)
+    other.broken = Failed("timeout", "the API server is late")
+    [step, _] = controller.step(Source(own=40.0, other=6.0), targets, 5.0, most=8).steps
+    assert (step.desired, own.calls) == (2, [])
+
+
+@pytest.mark.parametrize(("policy", "mode"), [(ACT, None), (ADVISE, "Advising"), (SHADOW, "Shadowing")])
+def test_the_mode_of_one_that_cannot_be_read_is_told(policy: PolicySettings, mode: str | None) -> None:
+    """The alerts leave out what is in the shadow, and a workload that is missing has no decision."""
+    [step] = stepped(policy, Workload(broken=Failed("not_found", "there is no Deployment mail"))).steps
+    assert step.conditions == {"TargetNotFound", mode} - {None}
+
+
+@pytest.mark.parametrize("off", [ADVISE, ACT.model_copy(update={"enabled": False})], ids=["advise", "off"])
+def test_the_zero_of_another_autoscaler_does_not_rest_once_it_is_gone(off: PolicySettings) -> None:
+    """From KEDA: its number of the night is nobody's wish that the workload rests."""
+    target, controller = Workload(3), Controller(LiveState(None))
+    for requested in (3, 0):
+        target.requested = requested
+        controller.step(Source(mail=0.0), [Managed("mail", off, target)], 5.0)
+    target.contested = None
+    controller.step(Source(mail=40.0), [Managed("mail", ACT, target)], 5.0)
+    assert target.calls == [(0, 8)]

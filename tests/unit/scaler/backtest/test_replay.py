@@ -79,8 +79,10 @@ def test_a_policy_that_is_switched_off_is_tried_all_the_same() -> None:
     report = replay(history, POLICY, interval=5.0, scrape=15.0, start=(10.0, 20.0))
     assert report.over < 0.02
     assert 6 <= report.worker_seconds / 3600 <= 12  # 24 slots of work: six workers full
-    again = replay(history, POLICY, interval=5.0, scrape=15.0, start=(10.0, 20.0))
-    assert again == report
+    for mode in ("advise", "shadow", "act"):
+        policy = POLICY.model_copy(update={"mode": mode})
+        again = replay(history, policy, interval=5.0, scrape=15.0, start=(10.0, 20.0))
+        assert again == report, mode
     worse = replay(
         history, POLICY.model_copy(update={"max_workers": 5}), interval=5.0, scrape=15.0, start=(10.0, 20.0)
     )

@@ -11,7 +11,7 @@ from scaler.decision.guards import apply_guards
 from scaler.decision.memory import GuardMemory
 from scaler.decision.policies import POLICIES
 from scaler.decision.step import TargetMemory, record_scaling, step
-from scaler.model import Control, Observation, Proposal, QueueSample
+from scaler.model import Control, Missing, Observation, Proposal, QueueSample
 from scaler.prometheus.promql import QueueKey
 from scaler.prometheus.totals import TargetTotals, continue_totals
 
@@ -63,6 +63,31 @@ def test_jobs_that_wait_beside_workers_without_any_are_those_of_a_limit() -> Non
     assert min(numbers("wait_target", known=False)) < WORKERS
 
 
+@pytest.mark.parametrize(
+    ("jobs", "unseen", "occupied", "least", "most"),
+    [(8, 40.0, 0, WORKERS, WORKERS + 1), (9, 7.0, 7, WORKERS + 7, WORKERS + 9)],
+    ids=["killed again and again", "standing still"],
+)
+def test_more_workers_are_for_the_jobs_that_wait(
+    jobs: int, unseen: float, occupied: int, least: int, most: int
+) -> None:
+    """Workers that were killed run nothing any more: a new one would be taken for busy with their jobs.
+    `occupied`: slots that have a job that stalled."""
+    settings = PolicySettings(worker_concurrency=1, max_workers=60, wait_slo_seconds=30)
+    memory: TargetMemory | None = None
+    workers, seen, busy = WORKERS, list[int](), 0.0
+    for at in range(0, 600, 5):
+        active = min(jobs, workers - occupied)
+        busy += active * 5.0
+        done = busy // RUN
+        sample = QueueSample(at, jobs - active, active, completed=done, failed=0.0, unseen=unseen)
+        sample = sample._replace(duration_sum=done * RUN, duration_count=done, busy_seconds=busy)
+        observation = Observation(float(at), workers, workers, sample, 5.0, grace_seconds=30.0)
+        memory = _stepped(settings, observation, memory, seen)
+        workers = seen[-1]
+    assert least <= seen[-1] <= most
+
+
 def test_a_worker_that_may_still_run_one_has_a_job() -> None:
     settings = PolicySettings(worker_concurrency=1, max_workers=WORKERS)
     sample = QueueSample(1000.0, 0.0, 2.0, completed=9.0, failed=0.0)
@@ -72,6 +97,54 @@ def test_a_worker_that_may_still_run_one_has_a_job() -> None:
         proposal = Proposal(1, "surplus", "one is enough")
         decision, _ = apply_guards(settings, observation, proposal, Control(), GuardMemory(), sample=known)
         assert decision.busy == least
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_limit_of_jobs_at_once_does_not_count_them(policy: str) -> None:
+    """BullMQ lets others start in their stead."""
+    settings = PolicySettings.model_validate({"policy": policy, "worker_concurrency": 1, "max_workers": 60})
+    memory: TargetMemory | None = None
+    seen = list[int]()
+    for at in range(0, 60, 5):
+        sample = QueueSample(
+            at, 30.0, 2.0, completed=9.0, failed=0.0, duration_sum=9 * RUN, duration_count=9.0
+        )
+        sample = sample._replace(busy_seconds=2.0 * at, concurrency_limit=float(WORKERS), unseen=7.0)
+        memory = _stepped(settings, Observation(float(at), WORKERS, WORKERS, sample, 5.0), memory, seen)
+    assert max(seen) == {"threshold": WORKERS + 1, "wait_target": WORKERS + 7}[policy]
+
+
+def test_to_a_maximum_that_was_lowered_their_workers_go_with_the_others() -> None:
+    settings = PolicySettings(worker_concurrency=1, max_workers=3)
+    sample = QueueSample(1000.0, 7.0, 0.0, completed=9.0, failed=0.0, unseen=7.0)
+    proposal = Proposal(3, "surplus", "three are enough")
+    memory, stay = GuardMemory(), list[int]()
+    for ended in (9.0, 15.0, 16.0):
+        known = sample._replace(completed=ended)
+        observation = Observation(1000.0, WORKERS, WORKERS, known)
+        decision, memory = apply_guards(settings, observation, proposal, Control(), memory, sample=known)
+        stay.append(decision.workers)
+    assert stay == [7, 7, 3]
+
+
+def busy_of(settings: PolicySettings, sample: QueueSample, *, ready: int, slots: float = 1.0) -> int:
+    observation = Observation(1000.0, WORKERS, ready, sample)
+    proposal = Proposal(1, "surplus", "one is enough", slots=slots)
+    decision, _ = apply_guards(settings, observation, proposal, Control(), GuardMemory(), sample=sample)
+    return decision.workers
+
+
+def test_a_worker_that_stood_still_and_is_not_ready_goes_on_with_its_job() -> None:
+    sample = QueueSample(1000.0, 0.0, 2.0, completed=9.0, failed=0.0, unseen=7.0)
+    assert busy_of(PolicySettings(worker_concurrency=1), sample, ready=2) == WORKERS
+    assert busy_of(PolicySettings(worker_concurrency=1), sample._replace(unseen=0.0), ready=2) == 2
+
+
+def test_they_have_workers_where_the_slots_are_those_of_single_queues() -> None:
+    sample = QueueSample(1000.0, 0.0, 3.0, completed=9.0, failed=0.0, largest_active=2.0, unseen=4.0)
+    settings = PolicySettings(worker_concurrency_per_queue=1)
+    assert busy_of(settings, sample, ready=WORKERS) == 6
+    assert busy_of(settings, sample._replace(unseen=0.0), ready=WORKERS) == 2
 
 
 @pytest.mark.parametrize(
@@ -114,6 +187,27 @@ def test_for_two_minutes_at_least_and_for_an_hour_at_most(run: float, seconds: f
     counts = [(0.0, 0.0), *[(3.0, 0.0)] * 4]
     found = unseen_after(seconds / 2, run, *counts)
     assert found[1:] == [3.0, 3.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("gap", "source", "unseen"), [(60.0, "a", 7.0), (60.0, "b", 0.0), (4000.0, "a", 0.0)]
+)
+@pytest.mark.parametrize("others", [(), (OTHER,)], ids=["alone", "beside another"])
+def test_those_of_an_outage_in_which_nothing_could_be_read_count_too(
+    gap: float, source: str, unseen: float, others: tuple[QueueKey, ...]
+) -> None:
+    """Redis was away for a minute, and with it the locks and the metrics."""
+    totals: TargetTotals | None = None
+    lost = Missing("empty", "bull:minutes: Redis does not answer")
+    combined: QueueSample | Missing = lost
+    for at, stalled in ((0.0, 2.0), (5.0, None), (10.0, None), (gap, 9.0), (gap + 5.0, 9.0)):
+        sample = QueueSample(at, 1.0, 1.0, completed=10.0, failed=0.0, stalled=stalled)
+        samples: dict[QueueKey, QueueSample | Missing] = dict.fromkeys(others, sample._replace(stalled=0.0))
+        samples[QUEUE] = lost if stalled is None else sample
+        sources = dict.fromkeys(samples, "a" if at < gap else source)
+        combined, totals = continue_totals(totals, samples, sources, at)
+    assert isinstance(combined, QueueSample)
+    assert combined.unseen == unseen
 
 
 def test_the_counter_of_another_exporter_says_nothing() -> None:
