@@ -24,6 +24,6 @@ COPY --from=build /opt/oxherd /opt/oxherd
 ENV PATH=/opt/oxherd/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MALLOC_ARENA_MAX=1
 USER 10877:10877
 WORKDIR /
-EXPOSE 9877 9878
+EXPOSE 9877 9878 9879
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-m", "service.alive"]
 CMD ["monitor", "start"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from scaler.config.policy_keys import ignored_settings
 from scaler.config.prometheus import PrometheusSettings
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
+from scaler.keda.certificates import CertificateError, certificates_of
 from service.api.settings import key_files
 from service.config.exposure import Exposure, key_name, named_secret_files, sent_elsewhere
 from service.config.load import ConfigError, Loaded, secret_names
@@ -36,6 +38,7 @@ FIXED: Final = (
     "state_file",
     "exporter_url",
     "kubernetes",
+    "keda",
     "dry_run",
     "api",
     "log",
@@ -79,7 +82,22 @@ def read_scaler_settings(
         },
     )
     check_web_config(loaded, loaded.model.web_config_file)
+    _check_keda(loaded)
     return loaded
+
+
+def _check_keda(loaded: Loaded[ScalerSettings]) -> None:
+    """Raises ConfigError: KEDA cannot be answered by these settings, or not by this installation."""
+    keda = loaded.model.keda
+    if keda.listen is None:
+        return
+    if find_spec("grpc") is None:
+        raise loaded.error("keda.listen", "module grpc is missing: install oxherd[keda]", keda.listen)
+    try:
+        certificates_of(keda.tls)
+    except CertificateError as error:
+        path = f"keda.tls.{error.setting}"
+        raise loaded.error(path, str(error), getattr(keda.tls, error.setting)) from None
 
 
 class Reloader:
@@ -141,6 +159,7 @@ def scaler_exposures(loaded: Loaded[ScalerSettings], environ: Mapping[str, str])
         "prometheus.tls.key_file": prometheus.tls.key_file,
         **key_files(loaded.model.api),
         "kubernetes.kubeconfig": loaded.model.kubernetes.kubeconfig,
+        "keda.tls.key_file": loaded.model.keda.tls.key_file,
         **{f"prometheus.header_files.{header}": file for header, file in prometheus.header_files.items()},
     }
     kubernetes, key = loaded.model.kubernetes, key_name(loaded)

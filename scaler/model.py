@@ -62,6 +62,11 @@ class QueueSample(NamedTuple):
         """Whether a pause holds back all jobs that wait; those that are due would wait with them."""
         return self.waiting > 0 and self.held is not None and self.held >= self.waiting
 
+    @property
+    def needing_workers(self) -> float:
+        """The jobs that need a worker, or soon will: those of a pause need none."""
+        return self.runnable + self.active + (0.0 if self.paused else self.due or 0.0)
+
     def running(self, slots: float) -> float:
         """The jobs that so many slots may be busy with: where some stalled, more than are active."""
         return max(self.active, min(slots, self.active + (self.unseen or 0.0)))
@@ -183,7 +188,8 @@ Condition: TypeAlias = Literal[
 class Decision(NamedTuple):
     """The desired number of workers, after all guards. `reason` is the policy's, or that of the stage that
     changed the number last; `sentence` is the whole explanation; `notes` has a line for each stage that
-    added one; `busy` workers have a job at least."""
+    added one; `busy` workers have a job at least; `idle_seconds`: for so long no job has needed a worker
+    (None: some do, or it is not known)."""
 
     workers: int
     proposed: int | None
@@ -193,6 +199,7 @@ class Decision(NamedTuple):
     notes: tuple[str, ...] = ()
     conditions: frozenset[Condition] = frozenset()
     busy: int = 0
+    idle_seconds: float | None = None
 
 
 # --- targets ----------------------------------------------------------------------------------------------

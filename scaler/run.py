@@ -19,6 +19,7 @@ from scaler.config.settings import PolicySettings, ScalerSettings, TargetSetting
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
 from scaler.exposition import FamilyText
+from scaler.keda.external import ExternalScaler
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.rhythm import Rhythm, next_step
@@ -40,7 +41,7 @@ from service.threads import Supervised
 from service.web.address import parse_listen
 from service.web.connections.series import TrafficSeries
 from service.web.negotiate import MetricsFormat
-from service.web.server import WebServer
+from service.web.server import BindError, WebServer
 from service.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
@@ -92,13 +93,21 @@ class Scaler:
         self._registry = process_registry()
         self._registry.register(_ScalerCollector(self))
         self._registry.register(TrafficSeries(self._server.traffic))
+        self._keda = ExternalScaler(settings)
+        for series in self._keda.series:
+            self._registry.register(series)
         self._families = FamilyText()
         self._started = monotonic()
 
     def start(self) -> None:
         """Start to listen and to scale. Raises BindError; nothing runs then."""
         self._started = monotonic()
-        self._server.start()
+        self._keda.start()
+        try:
+            self._server.start()
+        except BindError:
+            self._keda.stop()
+            raise
         self._backend.start(self._take_over)
         self._task.start()
         for task in self._auth.tasks:
@@ -109,6 +118,7 @@ class Scaler:
     def stop(self) -> bool:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
         ended = all([self._task.stop(_LATE_SECONDS), *(task.stop() for task in self._auth.tasks)])
+        ended = self._keda.stop() and ended
         if self.leading:
             managed = self._managed(self._reloader.current)
             self._state.save(lambda: self._controller.learned(managed), at_once=True)
@@ -128,7 +138,12 @@ class Scaler:
 
     @property
     def serving(self) -> bool:
-        return self._server.alive
+        return self._server.alive and self._keda.alive
+
+    @property
+    def keda_address(self) -> str | None:
+        """host:port on which KEDA is answered, once started; None: it is not."""
+        return self._keda.address
 
     @property
     def leading(self) -> bool:
@@ -172,6 +187,7 @@ class Scaler:
             limit=limit,
             reloaded=not self._reloader.refused,
         )
+        self._keda.publish(settings, result, self._interval)
         metrics.ask_run_times({step.name for step in result.steps if step.grace_seconds is not None})
         if result.leading:
             self._task.sleep_on()

@@ -24,10 +24,13 @@ T = TypeVar("T", bound=Serving)
 
 
 def targets_meant(targets: Sequence[T], name: str) -> list[T]:
-    """The target of this name, else all that serve the queue that the name means; patterns count where no
-    target names a queue so."""
-    if meant_by_name := [target for target in targets if target.name == name]:
-        return meant_by_name[:1]
+    """The target of this name, else all that serve the queue that the name means."""
+    meant_by_name = [target for target in targets if target.name == name]
+    return meant_by_name[:1] or targets_serving(targets, name)
+
+
+def targets_serving(targets: Sequence[T], name: str) -> list[T]:
+    """All that serve the queue that the name means; patterns count where no target names a queue so."""
     queues = {(target.prefix, queue) for target in targets for queue in target.queues}
     meant = queues_meant(name, sorted(queue for queue in queues if not is_glob(queue[1])))
     if meant:

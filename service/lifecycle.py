@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from typing import Any, Final, NoReturn, Protocol
 
 from service.config.exposure import Exposure
@@ -41,7 +42,7 @@ class Program(Protocol):
 
     @property
     def serving(self) -> bool:
-        """Whether the HTTP server still runs."""
+        """Whether the HTTP server still runs, and any other that it has."""
 
 
 def serve(program: Program, on_started: Callable[[], None] = lambda: None) -> int:
@@ -131,7 +132,8 @@ def run(
     except WebConfigError as error:
         raise loaded.error("web_config_file", str(error), settings.web_config_file) from None
     except BindError as error:
-        raise loaded.error("listen", f"cannot listen there: {error}", settings.listen) from None
+        address = reduce(getattr, error.setting.split("."), settings)
+        raise loaded.error(error.setting, f"cannot listen there: {error}", address) from None
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a thread that hangs in the kernel must not keep a stopped process

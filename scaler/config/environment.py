@@ -14,6 +14,7 @@ SCALER_VARIABLES: Final[dict[str, str]] = {
     "SCALER_WEB_CONFIG": "web_config_file",
     "SCALER_STATE_FILE": "state_file",
     "SCALER_DRY_RUN": "dry_run",
+    "SCALER_KEDA_LISTEN": "keda.listen",
     "ENABLE_AUTO_SCALING": "enabled",
     "CRON_API_KEY": "api.key",
     "CRON_API_KEY_FILE": "api.key_file",

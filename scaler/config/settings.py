@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from scaler.config.keda import KedaSettings
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings
 from service.config.model import (
@@ -288,6 +289,7 @@ class ScalerSettings(Model, title="Settings"):
     prometheus: PrometheusSettings = PrometheusSettings()
     queries: QuerySettings = QuerySettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
+    keda: KedaSettings = KedaSettings()
     defaults: PolicySettings = PolicySettings()
     policies: tuple[PolicyEntry, ...] = Field((), description="settings for several targets, by their names")
     targets: tuple[TargetSettings, ...] = Field((), description="the targets to scale")

@@ -16,7 +16,7 @@ from scaler.config.prometheus import MOST_QUERIES
 from scaler.config.settings import ScalerSettings, TargetSettings, exporter_url_of, is_glob, queries_of
 from service.api.settings import check_keys
 from service.config.load import ConfigError, Given, Loaded, load
-from service.web.address import check_listen
+from service.web.address import check_address, check_listen, parse_listen
 
 
 def load_scaler_settings(
@@ -34,6 +34,7 @@ def load_scaler_settings(
     if line and loaded.name("interval_seconds") == MINUTES:
         why = f"{MINUTES} is set too: keep one of them"
         raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
+    _check_keda(loaded)
     loaded = check_keys(loaded, notify)
     _check_targets(loaded)
     _check_total(loaded)
@@ -42,6 +43,20 @@ def load_scaler_settings(
         why = f"{len(kinds)} different `queries`: at most {MOST_QUERIES} are sent in a step"
         raise loaded.error("targets", why)
     return loaded
+
+
+def _check_keda(loaded: Loaded[ScalerSettings]) -> None:
+    """Where KEDA is answered, if it is."""
+    keda, setting = loaded.model.keda, "keda.listen"
+    if keda.listen is None:
+        if keda.tls.cert_file is not None:
+            raise loaded.error("keda.tls.cert_file", "needs keda.listen", keda.tls.cert_file)
+        return
+    check_address(loaded, setting, keda.listen)
+    port = parse_listen(keda.listen)[1]
+    if port and port == parse_listen(loaded.model.listen)[1]:
+        why = f"has the port of listen, {loaded.model.listen}: gRPC needs another one"
+        raise loaded.error(setting, why, keda.listen)
 
 
 def _check_targets(loaded: Loaded[ScalerSettings]) -> None:

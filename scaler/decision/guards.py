@@ -209,7 +209,7 @@ def _zero(step: _Step) -> None:
         return
     since, ended = step.memory.idle_since, _ended(sample)
     worked = ended != step.memory.ended  # short jobs are done between two samples, and in none of them
-    jobs = sample.runnable + sample.active + (0.0 if sample.paused else sample.due or 0.0)
+    jobs = sample.needing_workers
     if jobs > 0 or step.observation.unknown is not None:
         since = None
     elif since is None or worked or since > step.observation.time:
@@ -386,6 +386,11 @@ def _default(step: _Step) -> str:
     return f", the default, and jobs wait over {slo:g} s: set it"
 
 
+def _idle_seconds(step: _Step) -> float | None:
+    since = step.memory.idle_since
+    return None if isinstance(step.sample, Missing) or since is None else step.observation.time - since
+
+
 STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _stale,
     _advising,
@@ -446,5 +451,6 @@ def apply_guards(
         notes=tuple(step.notes),
         conditions=frozenset(step.conditions),
         busy=step.current if isinstance(sample, Missing) else step.busy,
+        idle_seconds=_idle_seconds(step),
     )
     return decision, step.memory

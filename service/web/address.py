@@ -35,7 +35,12 @@ def local_url(listen: str) -> str:
 
 def check_listen(loaded: Loaded[Any]) -> None:
     """Raises ConfigError unless the setting `listen` is host:port."""
+    check_address(loaded, "listen", loaded.model.listen)
+
+
+def check_address(loaded: Loaded[Any], setting: str, address: str) -> None:
+    """Raises ConfigError unless the address of this setting is host:port."""
     try:
-        parse_listen(loaded.model.listen)
+        parse_listen(address)
     except ValueError as error:
-        raise loaded.error("listen", str(error), loaded.model.listen) from None
+        raise loaded.error(setting, str(error), address) from None

@@ -34,7 +34,11 @@ _GRACE_SECONDS: Final = 2  # for requests that are being answered when a stop is
 
 
 class BindError(Exception):
-    """The address cannot be listened on; the text names it and the cause."""
+    """The address of a setting cannot be listened on; the text is the cause."""
+
+    def __init__(self, why: str, setting: str = "listen") -> None:
+        super().__init__(why)
+        self.setting: Final = setting
 
 
 class WebServer:
@@ -77,7 +81,7 @@ class WebServer:
 
     def start(self) -> None:
         """Listen, then serve; whoever connects from now on is answered. Raises BindError."""
-        self._socket = _listening(self._host, self._port)
+        self._socket = listening_socket(self._host, self._port)
         try:
             self._thread = start_thread(partial(self._run, self._socket), "http", daemon=False)
         except NoThreadError as error:
@@ -124,8 +128,8 @@ def _descriptors() -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """A bound and listening socket; `::` takes IPv4 as well."""
+def listening_socket(host: str, port: int, setting: str = "listen") -> socket.socket:
+    """A bound and listening socket; `::` takes IPv4 as well. Raises BindError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -143,5 +147,5 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         # create_server adds "(while attempting to bind ...)" to the system's words
         why = (error.strerror or str(error)).partition(" (while")[0]
-        raise BindError(why[:1].lower() + why[1:]) from None
+        raise BindError(why[:1].lower() + why[1:], setting) from None
     return listening

@@ -1,4 +1,4 @@
-"""What comes over HTTP: requests to both programs, answers of neighbours; and the files of cgroups."""
+"""What comes over HTTP: requests to both programs, answers of neighbours; what KEDA asks; cgroup files."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from exporter.web.status_page import page_query_of
 from scaler.app import make_scaler_app
 from scaler.busy import busy_jobs_of
 from scaler.config.settings import ScalerSettings
+from scaler.keda.answers import Refusal, active, known_target, recommended
+from scaler.keda.messages import read_metrics_request, read_ref
 from scaler.state.model import State, from_json, state_text, to_data
 from scaler.state.store import Update
 from service.api.auth import ApiKeyAuth
@@ -37,6 +39,7 @@ from tests.fuzz.inputs import JSON, TEXT
 from tests.fuzz.search import REFUSED, Target
 from tests.support.assessments import assessment
 from tests.support.exporter_app import FakeExporter
+from tests.support.keda_steps import AT, decided, target_step
 from tests.support.scaling_view import view
 
 _KEY: Final = "the-full-key-of-these-tests"
@@ -210,6 +213,24 @@ def _cgroup(data: Any) -> None:
             assert number is None or float(number) >= 0
 
 
+_DECISIONS: Final = decided(target_step(), target_step(name="video"))
+
+
+def _keda(raw: bytes) -> object:
+    """A ScaledObjectRef, else a GetMetricsRequest, and what is answered."""
+    try:
+        ref = read_ref(raw)
+    except ValueError:
+        ref = read_metrics_request(raw).ref
+    name = known_target(_DECISIONS.targets, ref.metadata)
+    if isinstance(name, Refusal):
+        assert len(name.why) < 1000
+        return None if ref.metadata else REFUSED
+    assert recommended(_DECISIONS, name, AT) == 7
+    assert active(_DECISIONS, name, AT) is True
+    return None
+
+
 _ACTIONS: Final = (
     *(b"action", b"manual_scale", b"update_scaling_config", b"start_monitoring", b"intervalMinutes"),
     *(b"queueName", b"targetWorkers", b"reason", b"apiKey", b"minWorkers", b"maxWorkers", b"mail", b"news-*"),
@@ -223,6 +244,13 @@ TARGETS_OF_HTTP: Final = (
         TEXT,
         _accept,
         words=(b"q=", b";", b",", b"application/openmetrics-text", b"version=1.0.0", b"*/*", b"gzip", b"id"),
+    ),
+    Target(
+        "keda",
+        TEXT,
+        _keda,
+        (ValueError,),
+        words=(b"target", b"queue", b"mail", b"video", b"\x1a\x0e\x0a\x06"),
     ),
     Target("neighbours", JSON, _neighbours),
     Target(

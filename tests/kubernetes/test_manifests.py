@@ -233,6 +233,21 @@ def test_services_find_their_pods_and_monitors_their_services() -> None:
     assert exporter["app.kubernetes.io/part-of"] == "oxherd", "the job that the alert rules ask for"
 
 
+def test_keda_reaches_the_port_on_which_it_is_answered() -> None:
+    """The Service, the port of the pods, the address that the scaler is given, the policy: one number."""
+    overlay = "overlays/everything"
+    (port,) = named(overlay, "Service", "oxherd-scaler-keda")["spec"]["ports"]
+    (container,) = named(overlay, "Deployment", "oxherd-scaler")["spec"]["template"]["spec"]["containers"]
+    ports = {found["name"]: found["containerPort"] for found in container["ports"]}
+    assert port["port"] == ports[port["targetPort"]] == 9879
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert given["SCALER_KEDA_LISTEN"] == "0.0.0.0:9879"
+    admitted = named(overlay, "NetworkPolicy", "oxherd-scaler")["spec"]["ingress"]
+    keda = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}]
+    assert {"from": keda, "ports": [{"port": 9879, "protocol": "TCP"}]} in admitted
+    assert not [name for name in ("overlays/sample", "base") if "9879" in str(of(name, "Deployment"))]
+
+
 def test_the_operators_rules_are_those_of_the_files() -> None:
     rules = {
         manifest["metadata"]["name"]: manifest["spec"]
@@ -255,7 +270,9 @@ def test_hadolint_reports_nothing() -> None:
 
 def test_the_images_user_and_ports_are_those_of_the_manifests() -> None:
     text = (ROOT / "Dockerfile").read_text()
-    for name, spec in pods("base"):
+    for name, spec in (*pods("base"), *pods("overlays/everything")):
+        if not name.startswith("oxherd-"):
+            continue
         user = spec["securityContext"]
         assert f"USER {user['runAsUser']}:{user['runAsGroup']}\n" in text, name
         for port in spec["containers"][0]["ports"]:

@@ -323,3 +323,16 @@ def test_a_queue_of_jobs_that_no_sample_shows_is_not_idle() -> None:
         numbers.append(decision.workers)
     assert set(numbers[:12]) == {1}
     assert numbers[-1] == 0
+
+
+def test_a_decision_says_for_how_long_no_job_has_needed_a_worker() -> None:
+    settings, memory, seconds = policy(min_workers=0), GuardMemory(), []
+    for at, waiting in ((0.0, 1.0), (5.0, 0.0), (15.0, 0.0), (20.0, 2.0), (25.0, 0.0)):
+        decision, memory = decide(settings, 1, 0, at=at, waiting=waiting, memory=memory)
+        seconds.append(decision.idle_seconds)
+    assert seconds == [None, 0.0, 10.0, None, 0.0]
+    decision, memory = decide(settings, 1, None, at=30.0, sample=GONE, memory=memory)
+    assert decision.idle_seconds is None
+    unknown = Missing("empty", "queue b has no metrics")
+    decision, memory = decide(settings, 1, 0, at=35.0, waiting=0.0, memory=memory, unknown=unknown)
+    assert decision.idle_seconds is None

@@ -1,0 +1,38 @@
+"""Settings of the external scaler of KEDA. Pure."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from service.config.model import Model
+
+
+class KedaTlsSettings(Model):
+    """TLS of the server that KEDA asks. The files are read again when they change."""
+
+    cert_file: str | None = Field(
+        None, description="PEM file of the certificate; without one there is no TLS"
+    )
+    key_file: str | None = Field(None, description="PEM file of its key")
+    client_ca_file: str | None = Field(
+        None, description="CA bundle of KEDA's client certificate: only who has one is answered"
+    )
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file have to be set together")
+        if self.client_ca_file is not None and self.cert_file is None:
+            raise ValueError("client_ca_file needs cert_file and key_file")
+        return self
+
+
+class KedaSettings(Model):
+    """The external scaler of KEDA: a gRPC server that KEDA asks for the number of a target."""
+
+    listen: str | None = Field(
+        None, description="host:port on which KEDA is answered, such as 0.0.0.0:9879; it is not if absent"
+    )
+    tls: KedaTlsSettings = KedaTlsSettings()

@@ -1,0 +1,68 @@
+"""The external scaler as a part of the scaler: started, fed with each step, stopped; nothing without
+`keda.listen`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.registry import Collector
+
+from scaler.config.settings import ScalerSettings
+from scaler.keda.answers import Decisions, decisions_of
+from scaler.keda.certificates import certificates_of
+from scaler.step_result import StepResult
+from service.clock import monotonic
+from service.web.address import parse_listen
+
+if TYPE_CHECKING:
+    from scaler.keda.server import KedaServer
+
+
+class ExternalScaler:
+    """Answers KEDA, if the settings say where."""
+
+    def __init__(self, settings: ScalerSettings) -> None:
+        """Raises CertificateError."""
+        self._server = _server(settings)
+
+    def start(self) -> None:
+        """Raises BindError; nothing runs then."""
+        if self._server is not None:
+            self._server.start()
+
+    def publish(self, settings: ScalerSettings, result: StepResult, interval: float) -> None:
+        """A step has just ended: KEDA is answered by it."""
+        if self._server is not None:
+            decisions = decisions_of(settings.targets, result, ended=monotonic(), interval=interval)
+            self._server.publish(decisions)
+
+    def stop(self) -> bool:
+        """Whether its thread has ended."""
+        return self._server is None or self._server.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether KEDA is answered, if it should be."""
+        return self._server is None or self._server.alive
+
+    @property
+    def address(self) -> str | None:
+        """host:port on which KEDA is answered; None: it is not."""
+        return None if self._server is None else self._server.address
+
+    @property
+    def series(self) -> list[Collector]:
+        """What is exposed of the requests."""
+        return [] if self._server is None else [self._server.requests]
+
+
+def _server(settings: ScalerSettings) -> KedaServer | None:
+    """Imported late: grpc takes a tenth of a second and 20 MB, which a scaler that acts by itself does not
+    need."""
+    if settings.keda.listen is None:
+        return None
+    from scaler.keda.server import KedaServer
+
+    certificates = certificates_of(settings.keda.tls)
+    host, port = parse_listen(settings.keda.listen)
+    return KedaServer(host, port, Decisions(settings.targets), certificates=certificates)
