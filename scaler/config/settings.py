@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings
@@ -25,6 +25,10 @@ MOST_WORKERS: Final = 100_000
 tested with has 150,000 pods."""
 
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+APPS: Final = "apps/v1"
+
+_API_VERSION: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/v[0-9]+((alpha|beta)[0-9]+)?$"
+_APPS_KINDS: Final = ("Deployment", "StatefulSet")
 
 _MOST_TOTAL: Final = 10_000_000  # workers of all targets together
 _MOST_STEPS: Final = 1_000_000
@@ -167,7 +171,19 @@ class ProcessSettings(Model):
 class WorkloadSettings(Model):
     """Workers as the pods of a Kubernetes workload."""
 
-    kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="kind of the workload")
+    api_version: str = Field(
+        APPS,
+        pattern=_API_VERSION,
+        max_length=100,
+        description="API group and version of the workload, such as argoproj.io/v1alpha1",
+    )
+    kind: str = Field(
+        "Deployment",
+        pattern=r"^[A-Z][A-Za-z0-9]*$",
+        max_length=63,
+        description="kind of the workload: Deployment, StatefulSet, or with another api_version any that has "
+        "/scale, such as Rollout",
+    )
     name: str = Field(pattern=DNS_NAME, max_length=253, description="name of the workload")
     namespace: str | None = Field(
         None,
@@ -181,9 +197,16 @@ class WorkloadSettings(Model):
         "absent it is done where the exporter's URL is set and the role permits it",
     )
 
-    def workload(self, home: str | None) -> tuple[str, str | None, str]:
-        """Kind, namespace and name; `home` is the default namespace."""
-        return self.kind, self.namespace or home, self.name
+    @model_validator(mode="after")
+    def _has_scale(self) -> Self:
+        if self.api_version == APPS and self.kind not in _APPS_KINDS:
+            why = f"kind should be {' or '.join(_APPS_KINDS)}; of another kind, set its api_version"
+            raise ValueError(why)
+        return self
+
+    def workload(self, home: str | None) -> tuple[str, str, str | None, str]:
+        """API group, kind, namespace and name; `home` is the default namespace."""
+        return self.api_version.partition("/")[0], self.kind, self.namespace or home, self.name
 
 
 class KubernetesSettings(Model):

@@ -22,7 +22,7 @@ from kubernetes.config.config_exception import ConfigException
 
 from scaler.config.settings import KubernetesSettings
 from scaler.kube.errors import KubeError, error_of_response
-from scaler.kube.objects import FIELD_MANAGER, Json, Ref
+from scaler.kube.objects import FIELD_MANAGER, Json, Ref, scaled_resource
 from service.clock import Deadline, monotonic
 from service.json_text import TooLargeJsonError, read_json
 from service.rate_limit import TokenBucket
@@ -63,12 +63,12 @@ class KubeApi:
         rest: Any = self._client.rest_client
         rest.pool_manager = _BoundedRefusals(rest.pool_manager)
         self._client.user_agent = f"{FIELD_MANAGER}/{version('oxherd')} ({identity})"
-        self._apps = client.AppsV1Api(self._client)
         self._core = client.CoreV1Api(self._client)
         self._leases = client.CoordinationV1Api(self._client)
         self._autoscaling = client.AutoscalingV2Api(self._client)
         self._custom = client.CustomObjectsApi(self._client)
         self._rate_limit = TokenBucket(settings.requests_per_second, 4 * settings.requests_per_second)
+        self._resources: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._reload_lock = threading.Lock()
         self._reloaded_at = float("-inf")
@@ -88,29 +88,40 @@ class KubeApi:
 
     def scale(self, ref: Ref, deadline: Deadline) -> Json:
         """The Scale of a workload. Raises KubeError, as all of these methods do."""
-        read = getattr(self._apps, f"read_namespaced_{_snake(ref)}_scale")
-        return self._send(f"get {_path(ref)}/scale", deadline, read, ref.name, ref.namespace)
+        read = self._custom.get_namespaced_custom_object_scale
+        return self._send(f"get {_path(ref)}/scale", deadline, read, *self._address(ref, deadline), ref.name)
 
     def patch_scale(
         self, ref: Ref, patch: list[dict[str, Any]], deadline: Deadline, *, dry_run: bool = False
     ) -> Json:
         """The Scale after a JSON patch; KubeError "invalid" if one of its tests fails."""
-        write = getattr(self._apps, f"patch_namespaced_{_snake(ref)}_scale")
+        write, address = self._custom.patch_namespaced_custom_object_scale, self._address(ref, deadline)
         options = {"field_manager": FIELD_MANAGER, "_content_type": _JSON_PATCH}
         options |= {"dry_run": "All"} if dry_run else {}
-        return self._send(
-            f"patch {_path(ref)}/scale", deadline, write, ref.name, ref.namespace, patch, **options
-        )
+        return self._send(f"patch {_path(ref)}/scale", deadline, write, *address, ref.name, patch, **options)
 
     def workload(self, ref: Ref, deadline: Deadline) -> Json:
-        """The Deployment or StatefulSet."""
-        read = getattr(self._apps, f"read_namespaced_{_snake(ref)}")
-        return self._send(f"get {_path(ref)}", deadline, read, ref.name, ref.namespace)
+        """The Deployment, or what is like one."""
+        read = self._custom.get_namespaced_custom_object
+        return self._send(f"get {_path(ref)}", deadline, read, *self._address(ref, deadline), ref.name)
 
-    def workloads(self, kind: str, namespace: str, deadline: Deadline) -> Iterator[Json]:
-        """All workloads of a kind in a namespace, in pages, as the other lists."""
-        read = getattr(self._apps, f"list_namespaced_{_snake_kind(kind)}")
-        return self._pages(f"list {kind.lower()}s in {namespace}", deadline, read, namespace)
+    def workloads(self, ref: Ref, deadline: Deadline) -> Iterator[Json]:
+        """All workloads of its kind in its namespace, in pages, as the other lists."""
+        request, read = f"list {ref.resource} in {ref.namespace}", self._custom.list_namespaced_custom_object
+        return self._pages(request, deadline, read, *self._address(ref, deadline))
+
+    def _address(self, ref: Ref, deadline: Deadline) -> tuple[str, str, str, str]:
+        """API group, version, namespace and resource, which for a kind of others the server is asked for."""
+        kind = ref.api_version, ref.kind
+        if ref.is_like_deployment:
+            resource = ref.resource
+        elif kind in self._resources:
+            resource = self._resources[kind]
+        else:
+            request = f"get the kinds of {ref.api_version}"
+            found = self._send(request, deadline, self._custom.get_api_resources, ref.group, ref.version)
+            resource = self._resources[kind] = scaled_resource(found, ref)
+        return ref.group, ref.version, ref.namespace, resource
 
     def pods(self, namespace: str, selector: str, deadline: Deadline) -> Iterator[Json]:
         """The pods that match the label selector."""
@@ -378,14 +389,6 @@ def _configure(configuration: Any, settings: KubernetesSettings) -> str | None:
             f"kubeconfig {settings.kubeconfig}" if settings.kubeconfig else "no kubeconfig, and not in a pod"
         )
         raise NoClusterError(f"{source}: {error}") from None
-
-
-def _snake(ref: Ref) -> str:
-    return _snake_kind(ref.kind)
-
-
-def _snake_kind(kind: str) -> str:
-    return {"Deployment": "deployment", "StatefulSet": "stateful_set"}[kind]
 
 
 def _path(ref: Ref) -> str:

@@ -63,7 +63,12 @@ class KubernetesBackend:
             raise ValueError(f"{settings.name} has no workload")
         workload = settings.kubernetes
         target = KubernetesTarget(
-            Ref(workload.kind, workload.namespace or self.api.namespace, workload.name),
+            Ref(
+                workload.kind,
+                workload.namespace or self.api.namespace,
+                workload.name,
+                workload.api_version,
+            ),
             self.api,
             self._workloads,
             self._other_autoscalers,

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from service.clock import monotonic
 
-Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
+Answer: TypeAlias = tuple[int, Mapping[str, str], bytes | Iterator[bytes]]
 Backend: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], Answer]
 
 
@@ -137,7 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.fault_of(f"{self.command} {self.path}", user_agent)
         requested = {name.title(): value for name, value in self.headers.items()}
         self.server.released.wait(self.server.latency)
-        status, content = 0, b""
+        status = 0
+        content: bytes | Iterator[bytes] = b""
         headers: Mapping[str, str] = {}
         if fault is None or fault.kind == "after":
             status, headers, content = self.server.backend(self.command, self.path, requested, body)
@@ -155,9 +156,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        if isinstance(content, bytes):
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            return
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.write(content)
+        try:
+            for chunk in content:
+                self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:  # the client has gone
+            self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
