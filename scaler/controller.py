@@ -203,8 +203,11 @@ class Controller:
         for target in new:
             learned = self._recalled[target.name] = self._state.recall(target.name)
             target.target.restore_start_times(learned.start_times)
-            count = min(learned.workers or 0, target.settings.max_workers)
-            demands.append(Demand(target.name, count, target.settings.min_workers, target.priority))
+            acts = target.settings.mode == "act"
+            count = min(learned.workers or 0, target.settings.max_workers) if acts else 0
+            demands.append(
+                Demand(target.name, count, target.settings.min_workers if acts else 0, target.priority)
+            )
         counts = share(demands, sum(demand.desired for demand in demands) if most is None else most)
         for target in new:
             count = counts[target.name]
@@ -345,7 +348,11 @@ class Controller:
         """The steps with the results of scaling those that were `read` in this step, first those for which
         there was no time in the one before."""
         by_name = {target.name: target.target for target in targets}
-        changing = {decided.name: decided for decided in steps if decided.name in read and changes(decided)}
+        changing = {
+            decided.name: decided
+            for decided in steps
+            if decided.name in read and changes(decided) and decided.settings.mode == "act"
+        }
         order = dict.fromkeys([name for name in self._late if name in changing] + list(changing))
         pending = {name: pool.submit(_scale, by_name[name], changing[name], deadline) for name in order}
         results = {name: scaling.result() for name, scaling in pending.items()}
@@ -380,7 +387,9 @@ class Controller:
             if waits(target_step.workers):
                 continue
             self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
-            if changes(target_step) and (isinstance(target_step.acted, Applied) or not acting):
+            if changes(target_step) and (
+                isinstance(target_step.acted, Applied) or not acting or target_step.settings.mode != "act"
+            ):
                 event = "scaled" if isinstance(target_step.acted, Applied) else "would scale"
                 log.info(event, extra=_facts(target_step))
 
@@ -397,7 +406,9 @@ def changes(step: TargetStep) -> bool:
 def _read(targets: Iterator[Managed], deadline: Deadline) -> dict[str, Outcome[Workers]]:
     """One after another, from an iterator that the threads share, whose `next` is atomic: a thread for each
     of a thousand targets would cost more than the reads."""
-    return {target.name: target.target.read(deadline) for target in targets}
+    return {
+        target.name: target.target.read(deadline, acts=target.settings.mode == "act") for target in targets
+    }
 
 
 def _scale(target: Target, step: TargetStep, deadline: Deadline) -> Applied | NotApplied:

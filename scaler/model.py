@@ -167,6 +167,8 @@ Condition: TypeAlias = Literal[
     "ConcurrencyMismatch",
     "CrashLoop",
     "PolicyInvalid",
+    "Advising",
+    "Shadowing",
 ]
 
 

@@ -26,7 +26,7 @@ from service.outcome import Failed, Ok, Outcome
 from service.units import plain
 
 _FIXED: Final[frozenset[Condition]] = frozenset(
-    {"Overridden", "Paused", "Contested", "Resting", "MetricsStale"}
+    {"Overridden", "Paused", "Contested", "Resting", "MetricsStale", "Advising"}
 )
 
 _NONE: Final[frozenset[Condition]] = frozenset()
@@ -239,7 +239,9 @@ def within_capacity(
     fixed = {step.name for step in steps if step.conditions & _FIXED}
     demands = []
     for step in steps:
-        if step.desired is not None:
+        if step.settings.mode == "shadow":  # what it decides is not done: there are as many as there are
+            demands.append(Demand(step.name, _current(step), _current(step)))
+        elif step.desired is not None:
             least = max(step.settings.min_workers, step.decision.busy if step.decision else 0)
             if step.name in fixed:  # of a target with unknown queues only what there is: more is a proposal
                 least = (
@@ -252,7 +254,9 @@ def within_capacity(
     granted = share(demands, most)
     return [
         step
-        if step.decision is None or granted[step.name] >= step.decision.workers
+        if step.decision is None
+        or step.settings.mode == "shadow"
+        or granted[step.name] >= step.decision.workers
         else step._replace(decision=_limited(step.decision, granted[step.name], most, limit))
         for step in steps
     ]

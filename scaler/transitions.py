@@ -73,6 +73,8 @@ _ENDED: Final = {
     "ConcurrencyMismatch": "running another number of jobs at once than is set",
     "CrashLoop": "with workers that exit soon after each start",
     "PolicyInvalid": "with a changed policy that cannot be used",
+    "Advising": "only advised: the metrics decide",
+    "Shadowing": "only looked at: decisions are applied",
 }
 
 

@@ -52,6 +52,8 @@ def _released(target: Mapping[str, Any], time: float) -> str:
             return f"`scaling auto {quote(target['name'])}`{then}"
         case "disabled":
             return f"`enabled: true` in the settings{then}"
+        case "advising":
+            return f"`mode: act` in the settings, or whoever sets the number{then}"
         case "contested":
             return f"the other controller has to leave the number alone{then}"
     return f"recent metrics: {target['metrics'].get('why') or 'there are none'}"

@@ -10,16 +10,19 @@ from typing import Any, Final
 from service.units import count, duration, printable
 
 _LATE_STEPS: Final = 3
-_HELD: Final = re.compile(r"^(?:paused|enabled is false): held at \d+|^held at \d+: ")
+_HELD: Final = re.compile(r"^(?:paused|enabled is false|mode is advise): held at \d+|^held at \d+: ")
 """What the first words of the sentence say already."""
 
 
 def decider(target: Mapping[str, Any]) -> str | None:
-    """What decides instead of the metrics: contested, paused, disabled, resting, override, metrics_missing.
+    """What decides instead of the metrics: advising, contested, paused, disabled, resting, override,
+    metrics_missing.
 
     None: the metrics do. A decision's `reason` does not say so where both come to the same number.
     """
     conditions = target["conditions"]
+    if "Advising" in conditions:
+        return "advising"
     if "Contested" in conditions:
         return "contested"
     if "Paused" in conditions:
@@ -88,7 +91,8 @@ def _what(target: Mapping[str, Any], *, acting: bool) -> str:
         stay = "stays" if current == 1 else "stay"
         return f"{workers_text(current)} {stay} ({reason})" if current else f"no worker ({reason})"
     change = f"{current} -> {workers_text(desired)}"
-    return f"{change} ({reason})" if acting and not target["error"] else f"{change}, not applied ({reason})"
+    applied = acting and not target["error"] and "Shadowing" not in target["conditions"]
+    return f"{change} ({reason})" if applied else f"{change}, not applied ({reason})"
 
 
 def _why(target: Mapping[str, Any]) -> str:
@@ -113,6 +117,8 @@ def _until(target: Mapping[str, Any], time: float) -> str:
             return f"until `scaling auto {quote(target['name'])}`"
         case "disabled":
             return "until `enabled: true`"
+        case "advising":
+            return "until `mode: act`"
         case "contested":
             return "until the other one is gone"
         case "resting":

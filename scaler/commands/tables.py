@@ -29,6 +29,8 @@ _COLOURS: Final = {
     "Overridden": "cyan",
     "Paused": "cyan",
     "Resting": "cyan",
+    "Advising": "cyan",
+    "Shadowing": "cyan",
 }
 _ACTIONS: Final = 5
 _INDENT: Final = 2

@@ -18,16 +18,13 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "ScaledQueue"
 PLURAL: Final = "scaledqueues"
 
-MODES: Final = ("act", "advise", "shadow")
-"""Whether the number is set, only recommended, or only decided on and kept for comparison."""
-
 MOST_QUEUES: Final = 100
 """Queues of an object, and entries of its queueSloSeconds, at most."""
 LONGEST_NAME: Final = 512
 """Letters of the name of a queue, of a pattern, of a prefix, at most."""
 
 POLICY_NAMES: Final = {to_camel(key): key for key in POLICY_KEYS if key != "enabled"}
-"""The keys of a policy as the spec has them. `enabled` is told by the mode."""
+"""The keys of a policy as the spec has them. The mode says what `enabled` does."""
 TARGET_NAMES: Final = {to_camel(key): key for key in ("queues", "prefix", "queue_slo_seconds", "priority")}
 """The other keys of a target."""
 REFERENCE_NAMES: Final = {to_camel(key): key for key in ("api_version", "kind", "name")}
@@ -62,8 +59,6 @@ def target_of(namespace: str, name: str, spec: object) -> TargetSettings:
     if "idleFirst" in given:
         workload["idle_first"] = given.pop("idleFirst")
     data: dict[str, Any] = {"name": target_name(namespace, name), _WORKLOAD: workload}
-    if "mode" in given:
-        data["enabled"] = enabled_by(given.pop("mode"))
     for key, value in given.items():
         if key not in _KNOWN:
             raise SpecError(f"spec.{key}: unknown field")
@@ -76,13 +71,6 @@ def target_of(namespace: str, name: str, spec: object) -> TargetSettings:
         ) from None
     _check_sizes(target)
     return target
-
-
-def enabled_by(mode: object) -> bool:
-    """Whether a target with this mode is scaled. Raises SpecError."""
-    if mode not in MODES:
-        raise SpecError(f"spec.mode: should be one of {', '.join(MODES)}")
-    return mode == "act"
 
 
 def _check_sizes(target: TargetSettings) -> None:
@@ -109,8 +97,6 @@ def field_of(setting: str) -> str:
         names = {key: name for name, key in REFERENCE_NAMES.items()}
         inner = "".join(rest).removeprefix(".")
         return f"spec.targetRef.{names.get(inner, inner)}" if inner else "spec.targetRef"
-    if head == "enabled":
-        return "spec.mode"
     return f"spec.{to_camel(head)}{''.join(rest)}"
 
 
@@ -135,8 +121,6 @@ def spec_of(target: TargetSettings, policy: Mapping[str, object]) -> dict[str, A
             spec[name] = _plain(value)
     if workload.idle_first is not None:
         spec["idleFirst"] = workload.idle_first
-    if "enabled" in policy:
-        spec["mode"] = "act" if policy["enabled"] else "advise"
     return spec | {name: _plain(policy[key]) for name, key in POLICY_NAMES.items() if key in policy}
 
 

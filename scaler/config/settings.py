@@ -39,6 +39,11 @@ class PolicySettings(Model):
     """How many workers a target needs. Each key can be set in `defaults`, in `policies` and in a target."""
 
     enabled: bool = Field(True, description="false: the target is observed and never scaled")
+    mode: Literal["act", "advise", "shadow"] = Field(
+        "act",
+        description="act: scale; advise: another one sets the number of workers, such as an HPA or KEDA, and "
+        "what is recommended is told; shadow: decide and do not scale, as in a dry run",
+    )
     policy: Literal["wait_target", "threshold"] = Field(
         "wait_target",
         description="wait_target keeps a waiting time; threshold uses the number of waiting jobs",

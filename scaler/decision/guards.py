@@ -21,7 +21,9 @@ from scaler.model import Condition, Control, Decision, Missing, Observation, Pro
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _USUAL_GRACE: Final = 30.0  # seconds, where it is not known: Kubernetes' default
-_HOLDING: Final[frozenset[Condition]] = frozenset({"Paused", "Contested"})  # not even the bounds change it
+_HOLDING: Final[frozenset[Condition]] = frozenset(
+    {"Paused", "Contested", "Advising"}
+)  # not even the bounds change it
 _KEEPING: Final[frozenset[Condition]] = _HOLDING | {"Resting"}
 _SET: Final[frozenset[Condition]] = _HOLDING | {"Overridden"}  # by somebody: workers with a job may go
 
@@ -137,10 +139,20 @@ def _is_doubted(step: _Step) -> bool:
 
 def _contested(step: _Step) -> None:
     """Two controllers of one workload would fight for ever: on a conflict this one holds."""
-    if step.observation.contested is not None:
+    if step.observation.contested is not None and step.settings.mode != "advise":
         step.conditions.add("Contested")
         step.hold("contested", f"held at {step.current}: {step.observation.contested}")
         step.reason = "contested"
+
+
+def _mode(step: _Step) -> None:
+    """Where another one sets the number it is what it is, and nobody's fight."""
+    if step.settings.mode == "advise":
+        step.conditions.add("Advising")
+        step.hold("advising", f"mode is advise: held at {step.current}")
+        step.reason = "advising"
+    elif step.settings.mode == "shadow":
+        step.conditions.add("Shadowing")
 
 
 def _paused(step: _Step) -> None:
@@ -376,6 +388,7 @@ def _default(step: _Step) -> str:
 
 STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
     _stale,
+    _mode,
     _contested,
     _paused,
     _resting,

@@ -64,13 +64,14 @@ class KubernetesTarget:
         """The workload's uid, as of the last successful read; None before."""
         return self._uid
 
-    def read(self, deadline: Deadline) -> Outcome[Workers]:
-        """Failed if it cannot be read, or if the role does not permit to scale it."""
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
+        """Failed if it cannot be read, or if the role does not permit to scale it, where it `acts`."""
         if (blocked := self._backoff.blocking_reads()) is not None:
             return Failed(blocked.kind, str(blocked))
         try:
             workload = self._workloads.read(self.ref, deadline)
-            self._check_permission(workload, deadline)
+            if acts:
+                self._check_permission(workload, deadline)
         except KubeError as refused:
             error = self._backoff.failed(refused)
             self._last_read = None

@@ -134,6 +134,9 @@ def why_without_effect(state: State, settings: ScalerSettings, target: TargetSet
     enabled = changed.get("enabled", resolve(settings, target).enabled)
     if not enabled:
         return f"`enabled` of {target.name} is false: it is not scaled"
+    mode = changed.get("mode", resolve(settings, target).mode)
+    if mode != "act":
+        return f"`mode` of {target.name} is {mode}: its workers are not set by this scaler"
     return "it is a dry run" if settings.dry_run else None
 
 

@@ -13,8 +13,8 @@ from service.outcome import Outcome
 class Target(Protocol):
     """Workers whose number can be read and set. No method raises for failures outside this process."""
 
-    def read(self, deadline: Deadline) -> Outcome[Workers]:
-        """The current state of the target."""
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
+        """The current state of the target; `acts`: its number may be set afterwards, which takes a right."""
 
     def idle(self, deadline: Deadline) -> Outcome[int] | None:
         """How many of the ready workers have no job, or why that cannot be read now; None: nobody tells.

@@ -88,9 +88,9 @@ class ProcessTarget:
         self._output_budget = target_budget()
         self._waiter: Waiter[_Source] | None = None  # of thousands of targets most may have no worker
 
-    def read(self, deadline: Deadline) -> Outcome[Workers]:
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
         """Failed("stale") if the thread that supervises them hangs, as it does on a log that blocks."""
-        del deadline  # nothing in here blocks
+        del deadline, acts  # nothing in here blocks
         if self._running and not self._task.alive:
             age = self._task.age()
             return Failed("stale", f"the workers of {self._name} were not supervised for {age:.0f} s")

@@ -144,6 +144,15 @@ def test_a_dry_run_needs_no_permission_to_scale(admin: Admin, target_of: TargetO
     assert read(target_of(dry_run=True)).requested == 2
 
 
+def test_a_target_that_does_not_act_needs_no_permission_to_scale(admin: Admin, target_of: TargetOf) -> None:
+    admin.workload("mail", 2)
+    admin.rules(ACCOUNT, without(RULES, "deployments/scale"))
+    advised = target_of().read(soon(), acts=False)
+    assert isinstance(advised, Ok)
+    assert advised.value.requested == 2
+    assert failed(target_of()).kind == "forbidden", "one that acts does"
+
+
 def test_a_role_for_the_scale_alone_is_enough(admin: Admin, target_of: TargetOf) -> None:
     admin.workload("mail", 2)
     admin.rules(ACCOUNT, [rule for rule in RULES if "deployments/scale" in rule["resources"]])

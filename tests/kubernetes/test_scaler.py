@@ -168,6 +168,27 @@ def test_with_another_autoscaler_there_is_a_conflict_and_no_write(
     wait_until(lambda: "Contested" in reasons(admin), what="an event")
 
 
+def test_beside_another_autoscaler_it_advises_and_then_takes_over(
+    admin: Admin, scaler_of: ScalerOf, waiting: Waiting, front: Front
+) -> None:
+    admin.workload("mail", 2)
+    admin.autoscaler("rival", "mail")
+    process = scaler_of()
+    wait_until(process.is_leader, what="it leads", seconds=60)
+    admin.edit_config_map(STATE, {"policies": '{"mail": {"mode": "advise"}}'})
+    waiting.jobs = 40
+    has(process, "Advising")
+    wait_until(lambda: target(process)["recommended"] == 8, what="it recommends 8", seconds=60)
+    assert target(process)["desired"] == 2
+    assert "Contested" not in target(process)["conditions"]
+    admin.set_replicas("mail", 6)
+    wait_until(lambda: target(process)["current"] == 6, what="it sees the other one's number", seconds=60)
+    assert not front.writes()
+    admin.remove_autoscaler("rival")
+    admin.edit_config_map(STATE, {"policies": "{}"})
+    replicas(admin, 8)
+
+
 def test_without_metrics_it_holds_and_says_so(
     admin: Admin, scaler_of: ScalerOf, waiting: Waiting, prometheus: FakePrometheus
 ) -> None:

@@ -38,8 +38,8 @@ class BullMQWorkers:
     def most(self) -> int:
         return max(self.numbers)
 
-    def read(self, deadline: Deadline) -> Ok[Workers]:
-        del deadline
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Ok[Workers]:
+        del deadline, acts
         return Ok(Workers(len(self.workers), len(self.workers), 1.0))
 
     def idle(self, deadline: Deadline) -> Outcome[int] | None:

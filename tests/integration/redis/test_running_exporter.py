@@ -88,8 +88,7 @@ def test_a_redis_that_loads_its_data(tmp_path: Path) -> None:
             assert waiting(values) is None
             assert "LOADING" in conditions(url)["queue_system_down"]
             assert loads(server), "it was looked at while Redis loaded"
-            server.wait()
-            wait_until(lambda: not loads(server), what="it has loaded", seconds=40)
+            wait_until(lambda: not loads(server), what="it has loaded", seconds=90)
             values = scrape(url)
             assert (up(values), waiting(values)) == (1, 2)
             assert "queue_system_down" not in conditions(url)

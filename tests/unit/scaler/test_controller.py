@@ -50,7 +50,7 @@ class FakeTarget:
         self.asked_idle += 1
         return self.idle_failed or (None if self.idle_workers is None else Ok(self.idle_workers))
 
-    def read(self, deadline: Deadline) -> Outcome[Workers]:
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
         workers = Workers(self.requested, self.requested, contested=self.contested, grace_seconds=self.grace)
         return self.broken or Ok(workers)
 

@@ -25,7 +25,7 @@ class FakeTarget:
     broken: Failed | None = None
     asked: int = 0
 
-    def read(self, deadline: Deadline) -> Outcome[Workers]:
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
         return self.broken or Ok(Workers(self.requested, self.requested))
 
     def idle(self, deadline: Deadline) -> Outcome[int] | None:
@@ -52,7 +52,7 @@ class Waiting:
 
     jobs: dict[str, float | None]
 
-    def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Mapping[str, TargetMetrics]:
         return {
             name: TargetMetrics(
                 (name,), Missing("timeout", "too slow") if jobs is None else QueueSample(now(), jobs, 1.0)

@@ -33,7 +33,7 @@ class LimitedTarget:
     reads: int = 0
     writes: list[tuple[int, int]] = field(default_factory=list)
 
-    def read(self, deadline: Deadline) -> Outcome[Workers]:
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
         if self.budget.left <= 0:
             return Failed("throttled", "not sent, rate limit requests_per_second is reached")
         self.budget.left -= 1

@@ -15,6 +15,7 @@ CONDITIONS = {
     "paused": ["Active", "Paused"],
     "disabled": ["Active", "Paused"],
     "contested": ["Contested"],
+    "advising": ["Active", "Advising"],
     "override": ["Overridden"],
     "metrics_missing": ["MetricsStale"],
 }
@@ -40,6 +41,20 @@ HELD = {"desired": 2, "recommended": 36, "notes": ["held at 2: gone"]}
         (
             HELD | {"reason": "disabled", "notes": ["enabled is false: held at 2"]},
             "2 workers stay (disabled) until `enabled: true`; the metrics call for 36",
+        ),
+        (
+            HELD | {"reason": "advising", "notes": ["mode is advise: held at 2"]},
+            "2 workers stay (advising) until `mode: act`; the metrics call for 36",
+        ),
+        (
+            {
+                "desired": 36,
+                "conditions": ["Active", "Shadowing"],
+                "reason": "queue",
+                "sentence": "36 workers: 4 wait",
+                "notes": [],
+            },
+            "2 -> 36 workers, not applied (queue): 4 wait",
         ),
         (
             HELD | {"reason": "contested", "notes": ["held at 2: conflict: HPA"]},

@@ -41,7 +41,7 @@ def test_all_fields() -> None:
         name="shop/mail",
         queues=("a", "b-*"),
         prefix="x",
-        enabled=True,
+        mode="act",
         max_workers=20,
         wait_slo_seconds=5.0,
         priority=3,
@@ -56,9 +56,9 @@ def test_all_fields() -> None:
     )
 
 
-@pytest.mark.parametrize(("mode", "enabled"), [("act", True), ("advise", False), ("shadow", False)])
-def test_only_the_mode_act_scales(mode: str, *, enabled: bool) -> None:
-    assert target_of("shop", "mail", SPEC | {"mode": mode}).enabled is enabled
+@pytest.mark.parametrize("mode", ["act", "advise", "shadow"])
+def test_the_mode_is_that_of_the_settings(mode: str) -> None:
+    assert target_of("shop", "mail", SPEC | {"mode": mode}).mode == mode
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_only_the_mode_act_scales(mode: str, *, enabled: bool) -> None:
         ({"queues": ["x"] * (MOST_QUEUES + 1)}, f"spec.queues: should have at most {MOST_QUEUES} entries"),
         ({"queues": ["x" * 600]}, "spec.queues: should have at most 512 letters each"),
         ({"queueSloSeconds": {"a": -1}}, "spec.queueSloSeconds.a: should be greater than 0"),
-        ({"mode": "off"}, "spec.mode: should be one of act, advise, shadow"),
+        ({"mode": "off"}, "spec.mode: should be 'act', 'advise' or 'shadow'"),
         ({"enabled": False}, "spec.enabled: unknown field"),
         ({"min_workers": 1}, "spec.min_workers: unknown field"),
         ({"targetRef": None}, "spec.targetRef: is missing"),
@@ -94,7 +94,7 @@ def test_what_is_no_spec_is_refused(spec: object) -> None:
 def test_a_target_as_a_spec_has_only_what_differs() -> None:
     workload = WorkloadSettings(name="mail", namespace="shop")
     target = TargetSettings(name="mail", queues=("mail",), wait_slo_seconds=45.0, kubernetes=workload)
-    assert spec_of(target, {"wait_slo_seconds": 45.0, "enabled": False}) == {
+    assert spec_of(target, {"wait_slo_seconds": 45.0, "mode": "advise"}) == {
         "targetRef": {"name": "mail"},
         "queues": ["mail"],
         "mode": "advise",
@@ -112,7 +112,7 @@ def test_a_spec_is_the_target_that_it_was_made_of() -> None:
         prefix="{x}",
         queue_slo_seconds={"mail": 5.0},
         priority=-2,
-        enabled=False,
+        mode="shadow",
         policy="threshold",
         max_workers=7,
         scale_down_threshold=0.25,

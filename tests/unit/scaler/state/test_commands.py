@@ -106,7 +106,14 @@ def test_an_override_while_nothing_is_scaled_says_so(
 
 @pytest.mark.parametrize(
     ("changed", "why"),
-    [({}, "; without effect now: `enabled` of mailer is false: it is not scaled"), ({"enabled": True}, "")],
+    [
+        (
+            {"enabled": True, "mode": "advise"},
+            "; without effect now: `mode` of mailer is advise: its workers are not set by this scaler",
+        ),
+        ({}, "; without effect now: `enabled` of mailer is false: it is not scaled"),
+        ({"enabled": True}, ""),
+    ],
 )
 def test_an_override_of_a_target_that_is_not_enabled_says_so(
     tmp_path: Path, changed: dict[str, bool], why: str

@@ -1,0 +1,141 @@
+"""Targets whose workers this scaler does not set: another one does (advise), or nobody yet (shadow)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from scaler.config.settings import PolicySettings
+from scaler.controller import Controller, Managed
+from scaler.decision.step import initial_memory
+from scaler.model import Applied, NotApplied, Override, QueueSample, TargetMetrics, Workers
+from scaler.state.learned import Learned
+from scaler.state.live import LiveState
+from scaler.state.model import OperatorState, State
+from scaler.step_result import StepResult
+from service.clock import Deadline, now
+from service.outcome import Ok
+
+ACT = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
+ADVISE = ACT.model_copy(update={"mode": "advise"})
+SHADOW = ACT.model_copy(update={"mode": "shadow"})
+
+
+@dataclass
+class Workload:
+    """A target that another autoscaler scales too; `acts`: what it was read for."""
+
+    requested: int = 2
+    contested: str | None = "conflict: HorizontalPodAutoscaler rival scales it too"
+    calls: list[tuple[int, int]] = field(default_factory=list)
+    acts: list[bool] = field(default_factory=list)
+
+    def read(self, deadline: Deadline, *, acts: bool = True) -> Ok[Workers]:
+        self.acts.append(acts)
+        return Ok(Workers(self.requested, self.requested, contested=self.contested, shared=True))
+
+    def idle(self, deadline: Deadline) -> None:
+        return None
+
+    def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
+        self.calls.append((old, new))
+        self.requested = new
+        return Applied(new)
+
+    def start_times(self) -> tuple[float, ...]:
+        return ()
+
+    def restore_start_times(self, seconds: Sequence[float]) -> None:
+        """It measures none."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Source:
+    def __init__(self, **waiting: float) -> None:
+        self._waiting = waiting
+
+    def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
+        return {
+            name: TargetMetrics((name,), QueueSample(now(), waiting, 1.0))
+            for name, waiting in self._waiting.items()
+        }
+
+
+def stepped(
+    policy: PolicySettings, target: Workload, *, override: int | None = None, waiting: float = 40.0
+) -> StepResult:
+    state = LiveState(None)
+    if override is not None:
+        orders = {"mail": Override(override, "a sale", "ann", 0.0)}
+        state.update(lambda _: State(operator=OperatorState(orders)))
+    return Controller(state).step(Source(mail=waiting), [Managed("mail", policy, target)], 5.0)
+
+
+def test_where_another_one_sets_the_number_it_is_told_what_is_recommended() -> None:
+    target = Workload()
+    [step] = stepped(ADVISE, target).steps
+    assert (step.desired, step.recommended, target.calls) == (2, 8, [])
+    assert step.conditions == {"Active", "Advising"}, "an autoscaler that is meant to be there is no conflict"
+    assert step.decision is not None
+    assert step.decision.reason == "advising"
+    assert step.decision.sentence.endswith("mode is advise: held at 2")
+
+
+def test_the_same_workload_is_contested_where_this_scaler_acts() -> None:
+    [step] = stepped(ACT, Workload()).steps
+    assert "Contested" in step.conditions
+
+
+@pytest.mark.parametrize("policy", [ADVISE, SHADOW], ids=["advise", "shadow"])
+def test_no_order_sets_its_workers_and_no_right_is_asked_for(policy: PolicySettings) -> None:
+    target = Workload(contested=None)
+    stepped(policy, target, override=9)
+    assert (target.calls, target.acts) == ([], [False])
+
+
+@pytest.mark.parametrize("workers", [0, 50])
+def test_a_number_beyond_the_bounds_is_the_other_ones_and_stays(workers: int) -> None:
+    [step] = stepped(ADVISE, Workload(requested=workers), waiting=0.0).steps
+    assert step.desired == workers
+    assert not step.conditions & {"Resting", "AtMax"}
+
+
+def test_in_the_shadow_it_decides_as_if_it_acted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    target = Workload(contested=None)
+    [step] = stepped(SHADOW, target).steps
+    assert (step.desired, step.recommended, target.calls) == (8, 8, [])
+    assert "Shadowing" in step.conditions
+    assert [record.message for record in caplog.records] == ["would scale"]
+
+
+def test_beside_one_that_acts_all_are_counted_as_they_are() -> None:
+    """The workers that a shadow only wishes for take nobody's place under the limit of all together."""
+    own, shadow, advised = Workload(contested=None), Workload(3, None), Workload(4, None)
+    targets = [
+        Managed("own", ACT, own),
+        Managed("shadow", SHADOW, shadow),
+        Managed("advised", ADVISE, advised),
+    ]
+    source = Source(own=40.0, shadow=40.0, advised=40.0)
+    result = Controller(LiveState(None)).step(source, targets, 5.0, most=12)
+    assert [step.desired for step in result.steps] == [5, 8, 4]
+    assert own.calls == [(2, 5)]
+
+
+@pytest.mark.parametrize(("policy", "calls"), [(ACT, [(0, 6)]), (ADVISE, []), (SHADOW, [])])
+def test_workers_that_ended_with_the_scaler_are_started_again_only_where_it_acts(
+    policy: PolicySettings, calls: list[tuple[int, int]]
+) -> None:
+    class Recalling(LiveState):
+        def recall(self, target: str) -> Learned:
+            return Learned(initial_memory(ACT), (), 6)
+
+    target = Workload(0, None)
+    Controller(Recalling(None)).restore([Managed("mail", policy, target)], workers=True)
+    assert target.calls == calls
