@@ -26,6 +26,9 @@ tested with has 150,000 pods."""
 
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 APPS: Final = "apps/v1"
+ALL_NAMESPACES: Final = "*"
+
+_NAMESPACE_OR_ALL: Final = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|\*)$"
 
 _API_VERSION: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/v[0-9]+((alpha|beta)[0-9]+)?$"
 _APPS_KINDS: Final = ("Deployment", "StatefulSet")
@@ -214,6 +217,27 @@ class WorkloadSettings(Model):
         return self.api_version.partition("/")[0], self.kind, self.namespace or home, self.name
 
 
+class ScaledQueueSettings(Model):
+    """Targets that teams declare as objects, ScaledQueues, beside their workloads."""
+
+    namespaces: tuple[Annotated[str, Field(pattern=_NAMESPACE_OR_ALL, max_length=63)], ...] = Field(
+        min_length=1,
+        max_length=50,
+        description="namespaces whose ScaledQueues are targets; `*` alone: all of the cluster",
+    )
+    max_objects: int = Field(
+        2000, ge=1, le=20_000, description="ScaledQueues at most; the oldest have a place"
+    )
+
+    @model_validator(mode="after")
+    def _all_or_some(self) -> Self:
+        if ALL_NAMESPACES in self.namespaces and len(self.namespaces) > 1:
+            raise ValueError("namespaces should be * alone, or names")
+        if len(set(self.namespaces)) < len(self.namespaces):
+            raise ValueError("namespaces should have each name once")
+        return self
+
+
 class KubernetesSettings(Model):
     """The cluster whose workloads are scaled. In a pod, none of these has to be set."""
 
@@ -243,6 +267,9 @@ class KubernetesSettings(Model):
         description="ConfigMap of overrides, pauses and what was learned, if no state_file is set",
     )
     events: bool = Field(True, description="write changes and conditions as Events of the workload")
+    scaled_queues: ScaledQueueSettings | None = Field(
+        None, description="read targets from ScaledQueues too; if absent they are only those of `targets`"
+    )
     exporter_url: str | None = Field(
         None,
         pattern=r"^https?://[^@/?#]+/?$",

@@ -244,6 +244,11 @@ _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # as Go's Par
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
+def parsed_bool(text: str) -> bool | None:
+    """As Go's ParseBool reads an annotation; None: it is neither true nor false."""
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
 @dataclass(frozen=True, slots=True)
 class Autoscaler:
     """Another autoscaler of a workload, its kind and name as a text. With `least` and `most`, both directions

@@ -199,6 +199,7 @@ class FakeApi:
             float(query.get("timeoutSeconds", ["600"])[0]),
             bookmarks=bookmark if query.get("allowWatchBookmarks", [""])[0] in {"true", "True"} else None,
             shown=(lambda data: data) if table is None else (lambda data: table.table([data], {})),
+            initial=self._list(address, query)["items"] if "sendInitialEvents" in query else None,
         )
 
     def _apply(

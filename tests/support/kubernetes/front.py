@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -57,6 +58,11 @@ class Front(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.released = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.05,), name="front", daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that is gone is nothing to tell of."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def url(self) -> str:

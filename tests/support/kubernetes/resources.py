@@ -92,6 +92,8 @@ def discovery(path: str, resources: Iterable[Resource]) -> Json | None:
     """What clients ask first: which APIs there are. None: the path is another one's."""
     listed = list(resources)
     parts = path.strip("/").split("/")
+    if parts[:2] == ["openapi", "v3"]:
+        return _openapi(parts[2:], listed)
     if parts == ["version"]:
         return {"major": "1", "minor": "37", "gitVersion": "v1.37.0"}
     if parts == ["api"]:
@@ -115,6 +117,25 @@ def discovery(path: str, resources: Iterable[Resource]) -> Json | None:
         return None
     entries = [entry for resource in mine for entry in _entries(resource)]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": entries}
+
+
+def _openapi(parts: list[str], resources: Iterable[Resource]) -> Json:
+    """What kubectl asks before it applies: whether the server validates fields itself."""
+    paths: Json = {}
+    for resource in resources:
+        place = f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
+        if not parts:
+            paths[place] = {"serverRelativeURL": f"/openapi/v3/{place}?hash=1"}
+        elif place == "/".join(parts):
+            kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+            paths[f"/{place}/{resource.plural}/{{name}}"] = {
+                "patch": {
+                    "parameters": [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}],
+                    "responses": {},
+                    "x-kubernetes-group-version-kind": kind,
+                }
+            }
+    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": paths}
 
 
 def _entries(resource: Resource) -> list[Json]:

@@ -6,7 +6,7 @@ import copy
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from service.clock import Deadline
@@ -55,8 +55,16 @@ class History:
         *,
         bookmarks: Callable[[int], Json] | None,
         shown: Callable[[Json], Json],
+        initial: Sequence[Json] | None = None,
     ) -> Iterator[bytes]:
-        """Lines of JSON. `since` 0: from now on. `bookmarks`: the object of one."""
+        """Lines of JSON. `bookmarks`: the object of one; `initial`: what is there already, sent first where
+        the client asks for that instead of a list."""
+        if initial is not None and bookmarks is not None:
+            for data in initial:
+                yield _line("ADDED", shown(data))
+            end = bookmarks(since)
+            end["metadata"]["annotations"] = {"k8s.io/initial-events-end": "true"}
+            yield _line("BOOKMARK", end)
         dropped, deadline = self._dropped, Deadline.after(seconds)
         if since and since < self.oldest:
             why = f"too old resource version: {since} ({self.oldest})"
