@@ -191,8 +191,8 @@ class World:
             load,
             job_times(self.cluster, load.queue, self.began),
             self.looks[load.name],
-            added=set(self.added[load.name]),
-            failed=set(self.cluster.cli("zrange", f"bull:{load.queue}:failed", 0, -1).split()),
+            added=frozenset(self.added[load.name]),
+            failed=frozenset(self.cluster.cli("zrange", f"bull:{load.queue}:failed", 0, -1).split()),
             begun=ran,
             killed=[
                 f"{run.worker} ended at {run.ended - self.began:.0f} s: {run.status}"
@@ -201,11 +201,11 @@ class World:
             ],
             starts=len(runs),
             stopped=self.jobs_stopped[load.name],
-            unheard={
+            unheard=frozenset(
                 job
                 for job, at in self.added[load.name].items()
                 if any(kill - before <= at <= kill + after for kill in kills)
-            },
+            ),
         )
 
     def orphans(self) -> list[str]:

@@ -67,10 +67,13 @@ def scaling_dashboard(runbooks: str) -> Dashboard:
         [
             Panel(
                 "Workers",
-                "Desired is the decision, current the number requested of the target, ready the number that "
-                "can take jobs.",
+                "Desired is the decision, recommended the policy's number also where another one decides, "
+                "current the number requested of the target, ready the number that can take jobs.",
                 [
                     PanelQuery(_max_by_target("oxherd_scaler_desired_replicas"), "desired {{target}}"),
+                    PanelQuery(
+                        _max_by_target("oxherd_scaler_recommended_replicas"), "recommended {{target}}"
+                    ),
                     PanelQuery(_max_by_target("oxherd_scaler_current_replicas"), "current {{target}}"),
                     PanelQuery(_max_by_target("oxherd_scaler_ready_replicas"), "ready {{target}}"),
                     PanelQuery(_max_by_target("oxherd_scaler_min_replicas"), "min {{target}}"),

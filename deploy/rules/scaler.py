@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploy.rules.affected import Affected, one_each, recent
-from deploy.rules.rule import Alert, alert_rules, group, rules_yaml
+from deploy.rules.rule import Alert, Severity, alert_rules, group, rules_yaml
 from deploy.rules.thresholds import AlertThresholds
 
 
@@ -51,10 +51,25 @@ def process_alerts(t: AlertThresholds) -> Iterator[Alert]:
         description="Leaders, and how long ago their last step was: [affected]. "
         f"The threshold is {t.scaler_step_seconds:g} s.",
     )
+    yield Alert(
+        "OxherdScalerSettingsRefused",
+        "medium",
+        "30m",
+        for_="5m",
+        affected=Affected(
+            one_each(
+                f"{recent(f'oxherd_scaler_config_last_reload_successful{{{job}}}')} == 0",
+                "instance",
+            ),
+            unit="",
+        ),
+        summary="The scaler's settings were changed and cannot be used.",
+        description="Scalers that go on with the settings of before, and would not start again: [affected].",
+    )
 
 
 def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
-    """On what it scales; not while scaling is switched off."""
+    """On what it scales; not while scaling is switched off, nor in the shadow."""
     yield _condition(
         t,
         "OxherdScalerMetricsStale",
@@ -83,6 +98,16 @@ def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
         summary="Workers crash as they start.",
         description="Targets whose workers end again and again: [affected].",
     )
+    yield _condition(
+        t,
+        "OxherdScalerPolicyInvalid",
+        "PolicyInvalid",
+        severity="medium",
+        cooldown="30m",
+        summary="A policy was changed and cannot be used.",
+        description="Targets that are scaled by the policy of before, or after a restart not at all: "
+        "[affected].",
+    )
     job = f'job="{t.scaler_job}"'
     yield Alert(
         "OxherdScalerAtMaximum",
@@ -95,6 +120,7 @@ def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
     {recent(f"oxherd_scaler_wait_estimate_seconds{{{job}}}")}
     > on (job, instance, target) {recent(f"oxherd_scaler_wait_slo_seconds{{{job}}}")}
     and on (job, instance, target) {recent(f'oxherd_scaler_condition{{{job}, condition="AtMax"}}')} == 1
+    unless on (job, instance, target) {_shadow(job)} == 1
   )""",
                 "target",
             ),
@@ -106,19 +132,34 @@ def target_alerts(t: AlertThresholds) -> Iterator[Alert]:
     )
 
 
-def _condition(t: AlertThresholds, name: str, condition: str, *, summary: str, description: str) -> Alert:
+def _shadow(job: str) -> str:
+    """1 for a target in the shadow: what would become of it is nobody's emergency."""
+    return recent(f'oxherd_scaler_condition{{{job}, condition="Shadowing"}}')
+
+
+def _condition(
+    t: AlertThresholds,
+    name: str,
+    condition: str,
+    *,
+    summary: str,
+    description: str,
+    severity: Severity = "high",
+    cooldown: str = "15m",
+) -> Alert:
     job = f'job="{t.scaler_job}"'
     series = recent(f'oxherd_scaler_condition{{{job}, condition=~"{condition}"}}')
     return Alert(
         name,
-        "high",
-        "15m",
+        severity,
+        cooldown,
         for_="5m",
         affected=Affected(
             one_each(
                 f"""(
     {series} == 1
     unless on (job, instance) {recent(f"oxherd_scaler_enabled{{{job}}}")} == 0
+    unless on (job, instance, target) {_shadow(job)} == 1
   )""",
                 "target",
             ),

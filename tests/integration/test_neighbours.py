@@ -113,7 +113,7 @@ def test_a_scaler_that_drips_keeps_out_no_scrape_and_holds_up_no_question(
 
             already = len(asked)
             answers = [pool.submit(ask, number) for number in range(QUESTIONS)]
-            wait_until(lambda: len(asked) >= already + 35, what="the questions are under way", seconds=20)
+            wait_until(lambda: len(asked) >= already + 35, what="the questions are under way", seconds=60)
             waited = {path: seconds_for(program, path) for path in ("/metrics", "/", "/healthz")}
             statuses = [answer.result() for answer in answers]
             assert {status for status, _ in statuses} == {504}

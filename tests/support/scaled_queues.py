@@ -12,7 +12,7 @@ from exporter.run import Exporter
 from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.prometheus import Prometheus, start_prometheus
-from lab.redis import start_redis
+from lab.redis import RedisServer, start_redis
 from scaler.config.settings import ScalerSettings
 from scaler.controller import Controller, Managed
 from scaler.model import Applied, NotApplied, Workers
@@ -72,6 +72,7 @@ class BullMQWorkers:
 class ScaledQueues:
     """A target for each queue, with the queue's name; all have the same policy."""
 
+    redis: RedisServer
     bullmq: BullMQ
     prometheus: Prometheus
     scrape: str
@@ -125,4 +126,4 @@ def scaled_queues(queues: Sequence[str], **policy: Any) -> Iterator[ScaledQueues
         targets = {queue: BullMQWorkers(bullmq, queue) for queue in queues}
         for target in targets.values():
             undo.callback(target.close)
-        yield ScaledQueues(bullmq, prometheus, scrape, metrics, targets, settings)
+        yield ScaledQueues(redis, bullmq, prometheus, scrape, metrics, targets, settings)

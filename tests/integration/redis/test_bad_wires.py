@@ -87,9 +87,10 @@ def test_a_scrape_is_answered_whatever_the_wire_does_and_all_is_well_once_it_is(
     exporter.start()
     url = f"http://{exporter.address}"
     try:
-        wait_until(lambda: is_read(scrape(url)), what="all queues are read", seconds=20)
+        wait_until(lambda: is_read(scrape(url)), what="all queues are read", seconds=60)
+        wait_until(lambda: completed(url) == 0, what="its events are followed", seconds=60)
         complete(fresh_redis, 5)
-        wait_until(lambda: completed(url) == 5, what="events are read", seconds=20)
+        wait_until(lambda: completed(url) == 5, what="events are read", seconds=60)
         wire.mode = mode
         for _ in range(3):
             complete(fresh_redis, 5)

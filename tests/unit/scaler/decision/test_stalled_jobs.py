@@ -52,6 +52,7 @@ def _stepped(
     return memory
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_the_workers_that_may_still_run_them_stay(policy: str) -> None:
     assert min(numbers(policy, known=True)) == WORKERS
