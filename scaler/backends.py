@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from scaler.busy import BusyLookup, ExporterBusy
 from scaler.config.settings import ScalerSettings, TargetSettings
+from scaler.declared import NOTHING, Declared
 from scaler.model import Condition
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
@@ -33,6 +34,9 @@ class Backend(Protocol):
 
     def target(self, settings: TargetSettings) -> Target:
         """The target of these settings."""
+
+    def declared(self, settings: ScalerSettings) -> Declared:
+        """Targets that are declared there, beside those of these settings."""
 
     def change(self, target: Target, settings: TargetSettings) -> bool:
         """Apply changed settings to one of its targets; False: it has to be made again."""
@@ -95,6 +99,11 @@ class LocalBackend:
             raise ValueError(f"{settings.name} has no processes")
         return ProcessTarget(settings.name, settings.processes, busy=self._busy(settings), room=self._room)
 
+    def declared(self, settings: ScalerSettings) -> Declared:
+        """None: those of the settings are all."""
+        del settings
+        return NOTHING
+
     def change(self, target: Target, settings: TargetSettings) -> bool:
         """Its workers go on, or are replaced one after the other."""
         if settings.processes is None or not isinstance(target, ProcessTarget):
@@ -125,8 +134,8 @@ class LocalBackend:
 def _cluster(settings: ScalerSettings) -> Backend:
     """Imported late: the client takes half a second and 40 MB, which a scaler of processes does not need."""
     try:
-        from scaler.kube.api import NoClusterError
         from scaler.kube.backend import KubernetesBackend
+        from scaler.kube.wire.credentials import NoClusterError
     except ModuleNotFoundError as error:
         why = f"module {error.name} is missing: install oxherd[kubernetes]"
         raise BackendError(why) from None
@@ -148,7 +157,9 @@ def backend_kind_of(target: TargetSettings) -> str:
 
 
 def backend_kind(settings: ScalerSettings) -> str:
-    """That of the targets; without targets, processes."""
+    """That of the targets; without targets, that of those that may be declared."""
+    if settings.kubernetes.scaled_queues is not None:
+        return "kubernetes"
     return backend_kind_of(settings.targets[0]) if settings.targets else "processes"
 
 

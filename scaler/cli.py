@@ -390,6 +390,27 @@ def backtest(
         fail(_PROGRAM, str(error))
 
 
+@main.command()
+@click.option(
+    "--as", "form", type=click.Choice(["scaledqueues"]), required=True, help="What they are printed as."
+)
+@_config_option
+def export(form: str, config: str | None) -> None:
+    """Print the targets of the settings as objects of Kubernetes, for `kubectl apply --server-side -f -`.
+
+    Only what differs from the `defaults` and `policies` of the settings is in them. Exits 1 if a target is
+    left out.
+    """
+    del form
+    from scaler.commands.export import as_scaled_queues
+
+    exported = as_scaled_queues(_settings(config).model)
+    click.echo(exported.text, nl=False)
+    for line in exported.notes:
+        note(_PROGRAM, line)
+    sys.exit(1 if exported.left_out else 0)
+
+
 # --- start -----------------------------------------------------------------------------------------------
 
 
@@ -434,7 +455,7 @@ def _run(
         for line in settings_conflicts(settings, os.environ):
             logging.getLogger(__name__).warning("settings conflict", extra={"reason": line})
         _check_machine(loaded)
-        if not settings.targets:
+        if not settings.targets and settings.kubernetes.scaled_queues is None:
             logging.getLogger(__name__).warning("no targets are set: there is nothing to scale")
         reloader = Reloader(loaded, os.environ, config=config, listen=listen, dry_run=dry_run)
         run(loaded, lambda web: Scaler(reloader, web, GarbageCollection(YOUNG_OF_A_TARGET)))

@@ -17,6 +17,7 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.capacity import Demand, share
 from scaler.decision.concurrency_check import ExcessJobs, jobs_in_excess, most_jobs, update_excess
 from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
+from scaler.declared import NO_ORDERS, Orders
 from scaler.model import (
     Applied,
     Condition,
@@ -56,7 +57,7 @@ class Managed:
     """A target before a step: its name, the settings of its policy, and the `Target` of its workers.
 
     `slo` returns the SLO while these queues have jobs; None: that of the settings. `problem`: why what was
-    changed of the policy is not in force.
+    changed of the policy is not in force; `orders`: those where it is declared.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Managed:
     slo: Callable[[Sequence[str]], float] | None = None
     priority: int = 0
     problem: str = ""
+    orders: Orders = NO_ORDERS
 
 
 class MetricsSource(Protocol):
@@ -266,7 +268,7 @@ class Controller:
     ) -> TargetStep:
         """`answers`: of the targets that are asked for their idle workers; None: none is. `shared`: a number
         that is not this scaler's is somebody's, not the leader's."""
-        control = self._state.control(target.name, time)
+        control = target.orders.joined(self._state.control(target.name, time), time)
         settings = target.settings
         if target.slo is not None:
             settings = settings.model_copy(update={"wait_slo_seconds": target.slo(metrics.busy)})

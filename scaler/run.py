@@ -23,6 +23,7 @@ from scaler.keda.external import ExternalScaler
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.rhythm import Rhythm, next_step
+from scaler.sources import TargetSources
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.state.store import Update
@@ -67,6 +68,7 @@ class Scaler:
         self._dry_run = settings.dry_run
         self._kind = backend_kind(settings)
         self._backend = make_backend(settings)
+        self._sources = TargetSources(reloader, self._backend.declared)
         self._state = LiveState(
             self._backend.store, store_may_be_unreachable=self._backend.store_may_be_unreachable
         )
@@ -120,7 +122,7 @@ class Scaler:
         ended = all([self._task.stop(_LATE_SECONDS), *(task.stop() for task in self._auth.tasks)])
         ended = self._keda.stop() and ended
         if self.leading:
-            managed = self._managed(self._reloader.current)
+            managed = self._managed(self._sources.settings)
             self._state.save(lambda: self._controller.learned(managed), at_once=True)
         ended = self._backend.stop() and ended
         for _, target in self._targets.values():
@@ -166,8 +168,7 @@ class Scaler:
         begun = monotonic()
         self._closing.begin()
         self._commanded = False
-        self._reloader.reload()
-        settings = self._reloader.current
+        settings = self._sources.refresh()
         metrics = self._prepare(settings)
         self._state.refresh()
         operator = self._state.operator
@@ -243,7 +244,8 @@ class Scaler:
             policy, problem = self._policy_of(settings, target_settings)
             self._policy_problem(name).report(problem, target=name)
             slo = partial(slo_of, target_settings, policy) if target_settings.queue_slo_seconds else None
-            yield Managed(name, policy, target, slo, target_settings.priority, problem)
+            orders = self._sources.orders(name)
+            yield Managed(name, policy, target, slo, target_settings.priority, problem, orders)
 
     def _policy_problem(self, name: str) -> ProblemLog:
         if name not in self._policy_problems:
@@ -298,7 +300,7 @@ class Scaler:
     # --- for the HTTP paths --------------------------------------------------------------------------------
 
     def status(self) -> ScalerView:
-        settings, operator = self._reloader.current, self._state.operator
+        settings, operator = self._sources.settings, self._state.operator
         return scaler_view(
             self._last,
             version=self._version,
@@ -316,7 +318,8 @@ class Scaler:
 
     @property
     def settings(self) -> ScalerSettings:
-        return self._reloader.current
+        """With the targets of every source."""
+        return self._sources.settings
 
     @property
     def operator(self) -> OperatorState:

@@ -39,7 +39,7 @@ def transitions_of(step: TargetStep, before: frozenset[Condition] | None) -> Ite
     after = known_conditions(step, before)
     for condition in sorted(after - known):
         if before is not None or condition != "Active":
-            yield Transition(step.name, condition, _why(step, condition), trouble=condition in _TROUBLES)
+            yield Transition(step.name, condition, why(step, condition), trouble=condition in _TROUBLES)
     for condition in sorted((before or frozenset()) - after):
         yield Transition(step.name, f"{condition}Ended", f"no longer {_ENDED[condition]}")
     if isinstance(step.acted, Applied) and isinstance(step.workers, Ok) and step.decision is not None:
@@ -80,7 +80,8 @@ _ENDED: Final = {
 }
 
 
-def _why(step: TargetStep, condition: Condition) -> str:
+def why(step: TargetStep, condition: Condition) -> str:
+    """What a condition that is there is because of."""
     if condition in {"TargetNotFound", "Forbidden"}:
         failed = step.workers if isinstance(step.workers, Failed) else step.acted
         if isinstance(failed, Failed | NotApplied):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scaler.config.keda import KedaSettings
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
@@ -26,6 +26,13 @@ MOST_WORKERS: Final = 100_000
 tested with has 150,000 pods."""
 
 DNS_NAME: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+APPS: Final = "apps/v1"
+ALL_NAMESPACES: Final = "*"
+
+_NAMESPACE_OR_ALL: Final = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|\*)$"
+
+_API_VERSION: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/v[0-9]+((alpha|beta)[0-9]+)?$"
+_APPS_KINDS: Final = ("Deployment", "StatefulSet")
 
 _MOST_TOTAL: Final = 10_000_000  # workers of all targets together
 _MOST_STEPS: Final = 1_000_000
@@ -173,7 +180,19 @@ class ProcessSettings(Model):
 class WorkloadSettings(Model):
     """Workers as the pods of a Kubernetes workload."""
 
-    kind: Literal["Deployment", "StatefulSet"] = Field("Deployment", description="kind of the workload")
+    api_version: str = Field(
+        APPS,
+        pattern=_API_VERSION,
+        max_length=100,
+        description="API group and version of the workload, such as argoproj.io/v1alpha1",
+    )
+    kind: str = Field(
+        "Deployment",
+        pattern=r"^[A-Z][A-Za-z0-9]*$",
+        max_length=63,
+        description="kind of the workload: Deployment, StatefulSet, or with another api_version any that has "
+        "/scale, such as Rollout",
+    )
     name: str = Field(pattern=DNS_NAME, max_length=253, description="name of the workload")
     namespace: str | None = Field(
         None,
@@ -187,9 +206,37 @@ class WorkloadSettings(Model):
         "absent it is done where the exporter's URL is set and the role permits it",
     )
 
-    def workload(self, home: str | None) -> tuple[str, str | None, str]:
-        """Kind, namespace and name; `home` is the default namespace."""
-        return self.kind, self.namespace or home, self.name
+    @model_validator(mode="after")
+    def _has_scale(self) -> Self:
+        if self.api_version == APPS and self.kind not in _APPS_KINDS:
+            why = f"kind should be {' or '.join(_APPS_KINDS)}; of another kind, set its api_version"
+            raise ValueError(why)
+        return self
+
+    def workload(self, home: str | None) -> tuple[str, str, str | None, str]:
+        """API group, kind, namespace and name; `home` is the default namespace."""
+        return self.api_version.partition("/")[0], self.kind, self.namespace or home, self.name
+
+
+class ScaledQueueSettings(Model):
+    """Targets that teams declare as objects, ScaledQueues, beside their workloads."""
+
+    namespaces: tuple[Annotated[str, Field(pattern=_NAMESPACE_OR_ALL, max_length=63)], ...] = Field(
+        min_length=1,
+        max_length=50,
+        description="namespaces whose ScaledQueues are targets; `*` alone: all of the cluster",
+    )
+    max_objects: int = Field(
+        2000, ge=1, le=20_000, description="ScaledQueues at most; the oldest have a place"
+    )
+
+    @model_validator(mode="after")
+    def _all_or_some(self) -> Self:
+        if ALL_NAMESPACES in self.namespaces and len(self.namespaces) > 1:
+            raise ValueError("namespaces should be * alone, or names")
+        if len(set(self.namespaces)) < len(self.namespaces):
+            raise ValueError("namespaces should have each name once")
+        return self
 
 
 class KubernetesSettings(Model):
@@ -221,6 +268,9 @@ class KubernetesSettings(Model):
         description="ConfigMap of overrides, pauses and what was learned, if no state_file is set",
     )
     events: bool = Field(True, description="write changes and conditions as Events of the workload")
+    scaled_queues: ScaledQueueSettings | None = Field(
+        None, description="read targets from ScaledQueues too; if absent they are only those of `targets`"
+    )
     exporter_url: str | None = Field(
         None,
         pattern=r"^https?://[^@/?#]+/?$",

@@ -5,7 +5,6 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 
 from scaler.config.environment import MINUTES
 from scaler.config.globs import globs_overlap
@@ -13,7 +12,8 @@ from scaler.config.inherited import variable_problem
 from scaler.config.policy_keys import with_our_names
 from scaler.config.policy_layers import origins, resolve
 from scaler.config.prometheus import MOST_QUERIES
-from scaler.config.settings import ScalerSettings, TargetSettings, exporter_url_of, is_glob, queries_of
+from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, queries_of
+from scaler.config.target_checks import idle_problem, policy_problem, slo_problem
 from service.api.settings import check_keys
 from service.config.load import ConfigError, Given, Loaded, load
 from service.web.address import check_address, check_listen, parse_listen
@@ -76,10 +76,8 @@ def _check_targets(loaded: Loaded[ScalerSettings]) -> None:
                     raise loaded.error(f"{path}.queues", _served_twice(other, pattern, queue), queue)
             served[target.prefix, queue] = target.name
         _check_policy(loaded, path, target)
-        for queue, slo in target.queue_slo_seconds.items():
-            if not _may_serve(target, queue):
-                why = f"the target serves no such queue: {', '.join(target.queues)}"
-                raise loaded.error(f"{path}.queue_slo_seconds.{queue}", why, slo)
+        if (slo := slo_problem(target)) is not None:
+            raise loaded.error(f"{path}.{slo.key}", slo.why, slo.value)
 
 
 def _served_twice(other: str, pattern: str, queue: str) -> str:
@@ -96,19 +94,16 @@ def _check_total(loaded: Loaded[ScalerSettings]) -> None:
         raise loaded.error("max_total_workers", why, most)
 
 
-def _may_serve(target: TargetSettings, queue: str) -> bool:
-    """Whether a name or pattern can be of one of its queues; of two patterns that is not known."""
-    return any(
-        fnmatchcase(queue, served) or fnmatchcase(served, queue) or (is_glob(queue) and is_glob(served))
-        for served in target.queues
-    )
-
-
 def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
     """One backend for each target, the same for all, and each workload once."""
     if (target.processes is None) == (target.kubernetes is None):
         why = "needs either processes or kubernetes, the backend of its workers"
         raise loaded.error(f"{path}.name", why, target.name)
+    if target.processes is not None and loaded.model.kubernetes.scaled_queues is not None:
+        why = (
+            "is set, and targets have processes: these end with the scaler, pods outlive it; run two scalers"
+        )
+        raise loaded.error("kubernetes.scaled_queues", why)
     first = loaded.model.targets[0]
     if (target.kubernetes is None) != (first.kubernetes is None):
         why = (
@@ -120,10 +115,8 @@ def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSett
             raise loaded.error(f"{path}.processes.environment_from", problem, name)
     if target.kubernetes is None:
         return
-    url = exporter_url_of(loaded.model)
-    if target.kubernetes.idle_first and url is None:
-        why = "needs exporter_url: the exporter reports the busy workers"
-        raise loaded.error(f"{path}.kubernetes.idle_first", why, value=True)
+    if (idle := idle_problem(loaded.model, target)) is not None:
+        raise loaded.error(f"{path}.{idle.key}", idle.why, idle.value)
     home = loaded.model.kubernetes.namespace
     for other in loaded.model.targets[: loaded.model.targets.index(target)]:
         if other.kubernetes and other.kubernetes.workload(home) == target.kubernetes.workload(home):
@@ -133,28 +126,9 @@ def _check_backend(loaded: Loaded[ScalerSettings], path: str, target: TargetSett
 
 def _check_policy(loaded: Loaded[ScalerSettings], path: str, target: TargetSettings) -> None:
     """Checks the merged policy; an error names the origin of the invalid value."""
-    policy, origin = resolve(loaded.model, target), origins(loaded.model, target)
-
-    def invalid(key: str, why: str) -> ConfigError:
-        section = {"target": path, "built in": path}.get(origin[key], origin[key])
-        return loaded.error(f"{section}.{key}", f"{why} (target {target.name})", getattr(policy, key))
-
-    if policy.min_workers > policy.max_workers:
-        key = "max_workers" if origin["min_workers"] == "built in" else "min_workers"
-        raise invalid(key, f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
-    each, whole = policy.worker_concurrency_per_queue, policy.worker_concurrency
-    if each is not None and whole is not None and each > whole:
-        raise invalid("worker_concurrency_per_queue", f"is above worker_concurrency {whole}")
-    if policy.fallback_workers is not None and policy.fallback_workers > policy.max_workers:
-        raise invalid("fallback_workers", f"is above max_workers {policy.max_workers}")
-    if policy.scale_down_threshold >= policy.scale_up_threshold:
-        raise invalid(
-            "scale_down_threshold", f"should be below scale_up_threshold {policy.scale_up_threshold:g}"
-        )
-    if (
-        policy.metrics_max_age_seconds < loaded.model.interval_seconds
-        and origin["metrics_max_age_seconds"] != "built in"
-    ):
-        raise invalid(
-            "metrics_max_age_seconds", f"is below the interval of {loaded.model.interval_seconds:g} s"
-        )
+    problem = policy_problem(loaded.model, target)
+    if problem is not None:
+        origin = origins(loaded.model, target)[problem.key]
+        section = {"target": path, "built in": path}.get(origin, origin)
+        why = f"{problem.why} (target {target.name})"
+        raise loaded.error(f"{section}.{problem.key}", why, problem.value)

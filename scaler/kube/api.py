@@ -7,43 +7,39 @@ parsing the JSON here tolerates what a newer server adds. Only what a role has t
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import urllib3
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
+from scaler.config.scaled_queue import GROUP, PLURAL, VERSION
 from scaler.config.settings import KubernetesSettings
 from scaler.kube.errors import KubeError, error_of_response
-from scaler.kube.objects import FIELD_MANAGER, Json, Ref
+from scaler.kube.objects import FIELD_MANAGER, Json, Ref, scaled_resource
+from scaler.kube.wire.bodies import BoundedRefusals, EventLines, unreachable, whole_body
+from scaler.kube.wire.credentials import NoClusterError, configure
 from service.clock import Deadline, monotonic
 from service.json_text import TooLargeJsonError, read_json
 from service.rate_limit import TokenBucket
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
-_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PAGE_SIZE: Final = 500
 _MAX_PAGES: Final = 40  # 20,000 objects of a namespace
 _MAX_PAGE_BYTES: Final = 32 << 20
 _MAX_OBJECT_BYTES: Final = 4 << 20  # etcd takes 1.5 MiB
-_MAX_REFUSAL_BYTES: Final = 64 << 10  # of a response that is no success; the rest is not read
 _POOL_SIZE: Final = 16
 _SHORT_SECONDS: Final = 0.5  # a request with less time that is late says nothing about the server
 _RELOAD_SECONDS: Final = 1.0  # a credential that stays refused is not read for each request of many targets
-
-
-class NoClusterError(Exception):
-    """No API server is configured; the text says what is missing. It never holds a credential."""
 
 
 class KubeApi:
@@ -55,20 +51,20 @@ class KubeApi:
         configuration = client.Configuration()
         configuration.retries = False  # a hidden retry would be late, and not counted
         configuration.connection_pool_maxsize = _POOL_SIZE
-        namespace = _configure(configuration, settings)
+        namespace = configure(configuration, settings)
         self._settings = settings
         self.namespace: Final = settings.namespace or namespace or "default"
         self._client = client.ApiClient(configuration)
         # The client reads the whole body of a refusal, however long it is.
         rest: Any = self._client.rest_client
-        rest.pool_manager = _BoundedRefusals(rest.pool_manager)
+        rest.pool_manager = BoundedRefusals(rest.pool_manager)
         self._client.user_agent = f"{FIELD_MANAGER}/{version('oxherd')} ({identity})"
-        self._apps = client.AppsV1Api(self._client)
         self._core = client.CoreV1Api(self._client)
         self._leases = client.CoordinationV1Api(self._client)
         self._autoscaling = client.AutoscalingV2Api(self._client)
         self._custom = client.CustomObjectsApi(self._client)
         self._rate_limit = TokenBucket(settings.requests_per_second, 4 * settings.requests_per_second)
+        self._resources: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._reload_lock = threading.Lock()
         self._reloaded_at = float("-inf")
@@ -88,29 +84,40 @@ class KubeApi:
 
     def scale(self, ref: Ref, deadline: Deadline) -> Json:
         """The Scale of a workload. Raises KubeError, as all of these methods do."""
-        read = getattr(self._apps, f"read_namespaced_{_snake(ref)}_scale")
-        return self._send(f"get {_path(ref)}/scale", deadline, read, ref.name, ref.namespace)
+        read = self._custom.get_namespaced_custom_object_scale
+        return self._send(f"get {_path(ref)}/scale", deadline, read, *self._address(ref, deadline), ref.name)
 
     def patch_scale(
         self, ref: Ref, patch: list[dict[str, Any]], deadline: Deadline, *, dry_run: bool = False
     ) -> Json:
         """The Scale after a JSON patch; KubeError "invalid" if one of its tests fails."""
-        write = getattr(self._apps, f"patch_namespaced_{_snake(ref)}_scale")
+        write, address = self._custom.patch_namespaced_custom_object_scale, self._address(ref, deadline)
         options = {"field_manager": FIELD_MANAGER, "_content_type": _JSON_PATCH}
         options |= {"dry_run": "All"} if dry_run else {}
-        return self._send(
-            f"patch {_path(ref)}/scale", deadline, write, ref.name, ref.namespace, patch, **options
-        )
+        return self._send(f"patch {_path(ref)}/scale", deadline, write, *address, ref.name, patch, **options)
 
     def workload(self, ref: Ref, deadline: Deadline) -> Json:
-        """The Deployment or StatefulSet."""
-        read = getattr(self._apps, f"read_namespaced_{_snake(ref)}")
-        return self._send(f"get {_path(ref)}", deadline, read, ref.name, ref.namespace)
+        """The Deployment, or what is like one."""
+        read = self._custom.get_namespaced_custom_object
+        return self._send(f"get {_path(ref)}", deadline, read, *self._address(ref, deadline), ref.name)
 
-    def workloads(self, kind: str, namespace: str, deadline: Deadline) -> Iterator[Json]:
-        """All workloads of a kind in a namespace, in pages, as the other lists."""
-        read = getattr(self._apps, f"list_namespaced_{_snake_kind(kind)}")
-        return self._pages(f"list {kind.lower()}s in {namespace}", deadline, read, namespace)
+    def workloads(self, ref: Ref, deadline: Deadline) -> Iterator[Json]:
+        """All workloads of its kind in its namespace, in pages, as the other lists."""
+        request, read = f"list {ref.resource} in {ref.namespace}", self._custom.list_namespaced_custom_object
+        return self._pages(request, deadline, read, *self._address(ref, deadline))
+
+    def _address(self, ref: Ref, deadline: Deadline) -> tuple[str, str, str, str]:
+        """API group, version, namespace and resource, which for a kind of others the server is asked for."""
+        kind = ref.api_version, ref.kind
+        if ref.is_like_deployment:
+            resource = ref.resource
+        elif kind in self._resources:
+            resource = self._resources[kind]
+        else:
+            request = f"get the kinds of {ref.api_version}"
+            found = self._send(request, deadline, self._custom.get_api_resources, ref.group, ref.version)
+            resource = self._resources[kind] = scaled_resource(found, ref)
+        return ref.group, ref.version, ref.namespace, resource
 
     def pods(self, namespace: str, selector: str, deadline: Deadline) -> Iterator[Json]:
         """The pods that match the label selector."""
@@ -146,6 +153,43 @@ class KubeApi:
         read = self._custom.list_namespaced_custom_object
         request = f"list scaledobjects in {namespace}"
         return list(self._pages(request, deadline, read, "keda.sh", "v1alpha1", namespace, "scaledobjects"))
+
+    # --- ScaledQueues ------------------------------------------------------------------------------------
+
+    def scaled_queues_page(self, namespace: str | None, limit: int, token: str, deadline: Deadline) -> Json:
+        """A page of the list, of a namespace or of all (None); KubeError of status 410: begin again."""
+        where, call, address = self._scaled_queues(namespace)
+        options: dict[str, Any] = {"limit": limit} | ({"_continue": token} if token else {})
+        return self._send(f"list {PLURAL} {where}", deadline, call, *address, **options)
+
+    def watch_scaled_queues(
+        self, namespace: str | None, version: str, *, seconds: int, silence: float
+    ) -> EventLines:
+        """The changes since a version, for so many seconds, unless nothing comes for `silence` seconds."""
+        where, call, address = self._scaled_queues(namespace)
+        options = {"resource_version": version, "watch": True, "allow_watch_bookmarks": True}
+        request, deadline = f"watch {PLURAL} {where}", Deadline.after(self._timeout)
+        limits: dict[str, Any] = {"timeout_seconds": seconds, "_request_timeout": (self._timeout, silence)}
+
+        def begin() -> EventLines:
+            response, _ = self._respond(request, deadline, call, *address, **options, **limits)
+            return EventLines(request, response)
+
+        return self._with_credentials(begin)
+
+    def patch_scaled_queue_status(self, ref: Ref, status: Json, deadline: Deadline) -> Json:
+        """The object after a merge patch of its status."""
+        write = self._custom.patch_namespaced_custom_object_status
+        request = f"patch {PLURAL}/status {ref.namespace}/{ref.name}"
+        address, body = (ref.group, ref.version, ref.namespace, PLURAL, ref.name), {"status": status}
+        options = {"field_manager": FIELD_MANAGER, "_content_type": _MERGE_PATCH}
+        return self._send(request, deadline, write, *address, body, **options)
+
+    def _scaled_queues(self, namespace: str | None) -> tuple[str, Callable[..., Any], tuple[str, ...]]:
+        if namespace is None:
+            return "in all namespaces", self._custom.list_cluster_custom_object, (GROUP, VERSION, PLURAL)
+        read = self._custom.list_namespaced_custom_object
+        return f"in {namespace}", read, (GROUP, VERSION, namespace, PLURAL)
 
     # --- our own objects ---------------------------------------------------------------------------------
 
@@ -211,13 +255,16 @@ class KubeApi:
         self, request: str, deadline: Deadline, call: Callable[..., Any], *args: object, **options: object
     ) -> Json:
         """The response as JSON. After a 401 it is sent again if there is another token by now."""
+        return self._with_credentials(lambda: self._send_once(request, deadline, call, *args, **options))
+
+    def _with_credentials(self, send: Callable[[], _T]) -> _T:
         token = self._token()
         try:
-            return self._send_once(request, deadline, call, *args, **options)
+            return send()
         except KubeError as error:
             if error.kind != "unauthorized" or not self._has_other_token(token):
                 raise
-        return self._send_once(request, deadline, call, *args, **options)
+        return send()
 
     def _token(self) -> dict[str, str]:
         return dict(self._client.configuration.api_key)
@@ -228,7 +275,7 @@ class KubeApi:
             if self._token() == token and monotonic() - self._reloaded_at >= _RELOAD_SECONDS:
                 self._reloaded_at = monotonic()
                 try:
-                    _configure(self._client.configuration, self._settings)
+                    configure(self._client.configuration, self._settings)
                 except NoClusterError as error:  # a file that is being written
                     log.warning("cannot read the credential again", extra={"error": str(error)})
             return self._token() != token
@@ -236,7 +283,31 @@ class KubeApi:
     def _send_once(
         self, request: str, deadline: Deadline, call: Callable[..., Any], *args: object, **options: object
     ) -> Json:
-        """The response as JSON. After a Retry-After only requests of the lease are sent until it is over."""
+        """The response as JSON."""
+        limit = deadline.at_most(self._timeout)
+        response, seconds = self._respond(request, limit, call, *args, **options)
+        try:
+            body = whole_body(
+                request, response, limit, _MAX_PAGE_BYTES if "limit" in options else _MAX_OBJECT_BYTES
+            )
+            data = read_json(body)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._late(unreachable(request, error, seconds), seconds) from None
+        except KubeError as error:
+            raise self._late(error, seconds) from None
+        except TooLargeJsonError as error:
+            raise KubeError("invalid", f"{request}: the response is too large: {error}") from None
+        except ValueError:
+            raise KubeError("unreachable", f"{request}: the response is not JSON") from None
+        if not isinstance(data, dict):
+            raise KubeError("unreachable", f"{request}: the response is not an object")
+        return data
+
+    def _respond(
+        self, request: str, deadline: Deadline, call: Callable[..., Any], *args: object, **options: object
+    ) -> tuple[Any, float]:
+        """A response whose body is not read yet, and the seconds that it had. After a Retry-After only
+        requests of the lease are sent until it is over."""
         limit = deadline.at_most(self._timeout)
         urgent = " lease" in request
         pause = self._throttled_until - monotonic()
@@ -252,27 +323,15 @@ class KubeApi:
             raise KubeError("throttled", message, retry_after=0.0)
         with self._lock:
             self._requests += 1
+        options = {"_request_timeout": seconds} | options
         try:
-            response = call(*args, _preload_content=False, _request_timeout=seconds, **options)
-            body = _body(
-                request, response, limit, _MAX_PAGE_BYTES if "limit" in options else _MAX_OBJECT_BYTES
-            )
-            data = read_json(body)
+            return call(*args, _preload_content=False, **options), seconds
         except ApiException as error:
             raise self._refusal(request, error) from None
         except ConfigException as error:  # the client reads the token once a minute
             raise KubeError("unauthorized", f"{request}: not sent: {error}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._late(_unreachable(request, error, seconds), seconds) from None
-        except KubeError as error:
-            raise self._late(error, seconds) from None
-        except TooLargeJsonError as error:
-            raise KubeError("invalid", f"{request}: the response is too large: {error}") from None
-        except ValueError:
-            raise KubeError("unreachable", f"{request}: the response is not JSON") from None
-        if not isinstance(data, dict):
-            raise KubeError("unreachable", f"{request}: the response is not an object")
-        return data
+            raise self._late(unreachable(request, error, seconds), seconds) from None
 
     def _late(self, error: KubeError, seconds: float) -> KubeError:
         """The error of a request that had `seconds`; if those were the rest of a step, it is sent again."""
@@ -288,104 +347,6 @@ class KubeApi:
         if refusal.kind == "throttled" and refusal.retry_after:
             self._throttled_until = monotonic() + refusal.retry_after
         return refusal
-
-
-class _BoundedRefusals:
-    """The client's connections, of which it uses only these methods."""
-
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
-
-    def request(self, method: str, url: str, **options: Any) -> Any:
-        response = self._manager.request(method, url, **options)
-        if response.status < HTTPStatus.MULTIPLE_CHOICES:
-            return response
-        timeout = options.get("timeout")
-        body, _ = _read(response, Deadline.after(timeout.total if timeout else 0.0), _MAX_REFUSAL_BYTES)
-        return urllib3.HTTPResponse(
-            body[:_MAX_REFUSAL_BYTES],
-            headers={"Retry-After": after} if (after := response.headers.get("Retry-After")) else None,
-            status=response.status,
-            reason=response.reason,
-        )
-
-    def clear(self) -> None:
-        self._manager.clear()
-
-
-def _body(request: str, response: Any, deadline: Deadline, most: int) -> bytes:
-    """The whole body: each read has its own time-out, all of them together the deadline."""
-    body, complete = _read(response, deadline, most)
-    if len(body) > most:
-        raise KubeError("invalid", f"{request}: the response is larger than {most >> 20} MiB")
-    if not complete:
-        raise KubeError("timeout", f"{request}: the response did not end in time")
-    return body
-
-
-def _read(response: Any, deadline: Deadline, most: int) -> tuple[bytes, bool]:
-    """The body until its end, the deadline, or more than `most` bytes; and whether it is complete."""
-    chunks, size, complete = [], 0, False
-    try:
-        while size <= most and not deadline.passed():
-            chunk = response.read1(1 << 16)
-            if complete := not chunk:
-                break
-            chunks.append(chunk)
-            size += len(chunk)
-    finally:
-        if complete:
-            response.release_conn()
-        else:
-            response.close()
-    return b"".join(chunks), complete
-
-
-def _unreachable(request: str, error: Exception, seconds: float) -> KubeError:
-    """The error of a request without a response; its text holds no credential."""
-    cause: BaseException = error
-    while isinstance(nested := getattr(cause, "reason", None) or cause.__cause__, BaseException):
-        cause = nested
-    if isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError):
-        return KubeError("timeout", f"{request}: no response within {seconds:.1f} s")
-    if isinstance(cause, urllib3.exceptions.NameResolutionError | socket.gaierror):
-        return KubeError("unreachable", f"{request}: cannot resolve the API server's name")
-    message = str(getattr(cause, "strerror", None) or getattr(cause, "verify_message", None) or cause)
-    message = "certificate: " + message if "ertificate" in type(cause).__name__ else message
-    return KubeError("unreachable", f"{request}: {message or type(cause).__name__}"[:300])
-
-
-def _configure(configuration: Any, settings: KubernetesSettings) -> str | None:
-    """Fill it in from the kubeconfig if one is set, else from the pod; the namespace that belongs to it."""
-    try:
-        if settings.kubeconfig:
-            config.load_kube_config(  # type: ignore[no-untyped-call]
-                settings.kubeconfig,
-                context=settings.context,
-                client_configuration=configuration,
-                persist_config=False,
-            )
-            contexts, current = config.list_kube_config_contexts(  # type: ignore[no-untyped-call]
-                settings.kubeconfig
-            )
-            matching = [context for context in contexts if context["name"] == settings.context]
-            context = matching[0] if matching else current
-            return context["context"].get("namespace") if context else None
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return (_SERVICE_ACCOUNT / "namespace").read_text().strip()
-    except (ConfigException, OSError, KeyError, TypeError) as error:
-        source = (
-            f"kubeconfig {settings.kubeconfig}" if settings.kubeconfig else "no kubeconfig, and not in a pod"
-        )
-        raise NoClusterError(f"{source}: {error}") from None
-
-
-def _snake(ref: Ref) -> str:
-    return _snake_kind(ref.kind)
-
-
-def _snake_kind(kind: str) -> str:
-    return {"Deployment": "deployment", "StatefulSet": "stateful_set"}[kind]
 
 
 def _path(ref: Ref) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from scaler.busy import ExporterBusy
 from scaler.config.settings import ScalerSettings, TargetSettings, exporter_url_of
+from scaler.declared import NOTHING, Declared
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
 from scaler.kube.conflicts import OtherAutoscalers
@@ -14,6 +15,7 @@ from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
 from scaler.kube.lease import LeaderElector, identity
 from scaler.kube.objects import Ref
+from scaler.kube.scaled_queues.source import ScaledQueues
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
 from scaler.model import Condition
@@ -55,6 +57,18 @@ class KubernetesBackend:
             self.api, cluster.lease, cluster.lease_seconds, identity=candidate
         )
         self._events = EventWriter(self.api, self.elector.identity) if cluster.events else None
+        self._scaled_queues = (
+            ScaledQueues(
+                self.api,
+                cluster.scaled_queues,
+                self.elector,
+                self._events,
+                requests_per_second=cluster.requests_per_second,
+                writes=not settings.dry_run,
+            )
+            if cluster.scaled_queues
+            else None
+        )
         self._targets: dict[str, KubernetesTarget] = {}
 
     def target(self, settings: TargetSettings) -> KubernetesTarget:
@@ -63,7 +77,12 @@ class KubernetesBackend:
             raise ValueError(f"{settings.name} has no workload")
         workload = settings.kubernetes
         target = KubernetesTarget(
-            Ref(workload.kind, workload.namespace or self.api.namespace, workload.name),
+            Ref(
+                workload.kind,
+                workload.namespace or self.api.namespace,
+                workload.name,
+                workload.api_version,
+            ),
             self.api,
             self._workloads,
             self._other_autoscalers,
@@ -74,6 +93,10 @@ class KubernetesBackend:
         )
         self._targets[settings.name] = target
         return target
+
+    def declared(self, settings: ScalerSettings) -> Declared:
+        """Those of ScaledQueues."""
+        return self._scaled_queues.declared(settings) if self._scaled_queues else NOTHING
 
     def change(self, target: Target, settings: TargetSettings) -> bool:
         """It is made again: the workload itself stays as it is."""
@@ -93,13 +116,16 @@ class KubernetesBackend:
 
     @property
     def tasks(self) -> tuple[Supervised, ...]:
-        """The leader election and the Events; none in a dry run."""
+        """The leader election and the Events, neither in a dry run; the watches of ScaledQueues."""
+        watches = self._scaled_queues.tasks if self._scaled_queues else ()
         if self._dry_run:
-            return ()
-        return self.elector.task, *([self._events.task] if self._events else [])
+            return watches
+        return self.elector.task, *([self._events.task] if self._events else []), *watches
 
     def start(self, on_lead: Callable[[], None]) -> None:
         """Join the leader election, unless in a dry run: that may run beside a scaler that acts."""
+        if self._scaled_queues:
+            self._scaled_queues.start()
         if self._dry_run:
             return
         self.elector.start(on_lead)
@@ -107,16 +133,24 @@ class KubernetesBackend:
             self._events.start()
 
     def report(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
-        """An Event of the workload for each transition, if this process is the leader."""
+        """An Event of the workload and of its ScaledQueue for each transition, and the status of that one, if
+        this process is the leader."""
+        queue = self._scaled_queues.of(step.name) if self._scaled_queues else None
+        if self._scaled_queues and queue:
+            self._scaled_queues.report(step, before)
         target = self._targets.get(step.name)
-        if self._events is None or not self.leading or target is None or target.uid is None:
+        if self._events is None or not self.leading:
             return
         for transition in transitions_of(step, before):
-            self._events.put(target.ref, target.uid, transition)
+            if target is not None and target.uid is not None:
+                self._events.put(target.ref, target.uid, transition)
+            if queue is not None:
+                self._events.put(queue.ref, queue.uid, transition)
 
     def stop(self) -> bool:
         """Release the lease."""
-        ended = self.elector.stop()
+        ended = self._scaled_queues.stop() if self._scaled_queues else True
+        ended = self.elector.stop() and ended
         if self._events:
             ended = self._events.stop() and ended
         self.api.close()

@@ -124,7 +124,7 @@ def event_body(
         "kind": "Event",
         "metadata": {"name": name, "namespace": ref.namespace},
         "involvedObject": {
-            "apiVersion": "apps/v1",
+            "apiVersion": ref.api_version,
             "kind": ref.kind,
             "namespace": ref.namespace,
             "name": ref.name,

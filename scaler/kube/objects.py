@@ -8,33 +8,54 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from scaler.kube.errors import of_object
+from scaler.kube.errors import KubeError, of_object
 
 Json: TypeAlias = Mapping[str, Any]
-WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 
 FIELD_MANAGER: Final = "oxherd-scaler"
 _APPLIERS: Final = frozenset({"kubectl-client-side-apply", "kubectl-create", "helm", "argocd-controller"})
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
 
+_LIKE_DEPLOYMENTS: Final = frozenset(
+    {("apps", "Deployment"), ("apps", "StatefulSet"), ("argoproj.io", "Rollout")}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A reference to the workload that is scaled. As a text: `Deployment oxherd/mail-worker`."""
+    """A reference to an object, such as the workload that is scaled. As a text: `Deployment shop/mail`."""
 
-    kind: WorkloadKind
+    kind: str
     namespace: str
     name: str
+    api_version: str = "apps/v1"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
 
     @property
     def resource(self) -> str:
-        """The resource as roles name it: `deployments`."""
+        """The resource in messages, and of what is like a Deployment as roles name it: `deployments`."""
         return f"{self.kind.lower()}s"
+
+    @property
+    def group(self) -> str:
+        """The API group: `apps`."""
+        return self.api_version.partition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """The version of the API group: `v1`."""
+        return self.api_version.partition("/")[2]
+
+    @property
+    def is_like_deployment(self) -> bool:
+        """Whether the object itself has its replicas, selector and ready pods where a Deployment has them; of
+        other kinds only /scale is known."""
+        return (self.group, self.kind) in _LIKE_DEPLOYMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +85,7 @@ def workload_of(data: Json) -> Workload:
         grace_seconds=_grace_seconds(spec),
         version=str(meta.get("resourceVersion", "")),
         uid=str(meta.get("uid", "")),
-        selector=selector_text(spec.get("selector") or {}),
+        selector=selector_text(spec.get("selector") or {}) or str(status.get("selector", "")),
         ready=_count(status.get("readyReplicas", 0)),
         owner=owner_of_replicas(meta.get("managedFields") or ()),
         applied=replicas_are_applied(meta.get("managedFields") or ()),
@@ -85,8 +106,11 @@ def workload_of_scale(data: Json) -> Workload:
     )
 
 
-def _grace_seconds(spec: Json) -> float:
-    """Of its pods; without the field they have 30 s, as the API documents."""
+def _grace_seconds(spec: Json) -> float | None:
+    """Of its pods; without the field they have 30 s, as the API documents. None: its pods are defined
+    elsewhere, as those of a Rollout may be."""
+    if "template" not in spec and "workloadRef" in spec:
+        return None
     pods = (spec.get("template") or {}).get("spec") or {}
     return float(_count(pods.get("terminationGracePeriodSeconds", 30)))
 
@@ -139,6 +163,17 @@ def owner_of_replicas(managed_fields: Iterable[Json]) -> str | None:
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
     return max(owners)[2] if owners else None
+
+
+def scaled_resource(resources: Json, ref: Ref) -> str:
+    """The resource of the kind, from the list of an API group's. KubeError "not_found": it has no /scale."""
+    names = {
+        str(entry.get("name", "")): str(entry.get("kind", "")) for entry in resources.get("resources") or ()
+    }
+    for name, kind in names.items():
+        if kind == ref.kind and "/" not in name and f"{name}/scale" in names:
+            return name
+    raise KubeError("not_found", f"{ref}: {ref.api_version} has no kind {ref.kind} with /scale")
 
 
 # --- pods ------------------------------------------------------------------------------------------------
@@ -207,6 +242,11 @@ def api_time(seconds: float, *, micro: bool = False) -> str:
 _KEDA: Final = "autoscaling.keda.sh/"
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # as Go's ParseBool reads them
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+def parsed_bool(text: str) -> bool | None:
+    """As Go's ParseBool reads an annotation; None: it is neither true nor false."""
+    return True if text in _TRUE else False if text in _FALSE else None
 
 
 @dataclass(frozen=True, slots=True)

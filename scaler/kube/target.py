@@ -206,6 +206,8 @@ class KubernetesTarget:
             self._start_times.forget()
 
     def _pods(self, workload: Workload, deadline: Deadline) -> list[Pod]:
+        if not workload.selector:  # it would select the pods of others
+            return []
         try:
             items = self._api.pods(self.ref.namespace, workload.selector, deadline)
             return [pod_of(item) for item in items]

@@ -27,7 +27,7 @@ LIST_FROM: Final = 10
 
 _LONGEST_PAUSE: Final = 300.0  # a permission may have been granted since
 
-_Collection: TypeAlias = tuple[str, str]  # kind and namespace
+_Collection: TypeAlias = tuple[str, str, str]  # API version, kind and namespace
 
 
 class Workloads:
@@ -42,7 +42,7 @@ class Workloads:
 
     def register(self, ref: Ref) -> None:
         """The workload will be read in each step, until `unregister` is called as often as this."""
-        collection = ref.kind, ref.namespace
+        collection = _collection(ref)
         with self._lock:
             self._registered.setdefault(collection, Counter())[ref.name] += 1
             self._lists.setdefault(collection, _WorkloadList())
@@ -50,30 +50,32 @@ class Workloads:
     def unregister(self, ref: Ref) -> None:
         """One of those that registered the workload does not read it any more."""
         with self._lock:
-            names = self._registered.get((ref.kind, ref.namespace), Counter())
+            names = self._registered.get(_collection(ref), Counter())
             names[ref.name] -= 1
             if names[ref.name] <= 0:
                 del names[ref.name]
 
     def written(self, ref: Ref) -> None:
         """The workload may have been changed: what was listed before is not read any more."""
-        workloads = self._lists.get((ref.kind, ref.namespace))
+        workloads = self._lists.get(_collection(ref))
         if workloads is not None:
             with workloads.lock:
                 workloads.forget()
 
     def read(self, ref: Ref, deadline: Deadline) -> Workload:
         """All reads of a step have the same deadline, by which they share a list. Raises KubeError."""
-        collection = ref.kind, ref.namespace
+        if not ref.is_like_deployment:
+            return self._from_scale(ref, deadline)
+        collection = _collection(ref)
         if len(self._registered.get(collection, ())) >= LIST_FROM:
-            workload = self._permitted("list", *collection, partial(self._from_list, ref, deadline))
+            workload = self._permitted("list", *collection[1:], partial(self._from_list, ref, deadline))
             if workload is not None:
                 return workload
         workload = self._permitted("get", ref.kind, str(ref), partial(self._get, ref, deadline))
         return self._from_scale(ref, deadline) if workload is None else workload
 
     def _from_list(self, ref: Ref, deadline: Deadline) -> Workload:
-        workloads = self._lists[ref.kind, ref.namespace]
+        workloads = self._lists[_collection(ref)]
         with workloads.lock:
             if deadline.at != workloads.step:
                 workloads.refresh(self._api, ref, deadline)
@@ -137,10 +139,14 @@ class _WorkloadList:
     def refresh(self, api: KubeApi, ref: Ref, deadline: Deadline) -> None:
         self.step, self.error, self.by_name = deadline.at, None, {}
         try:
-            items = api.workloads(ref.kind, ref.namespace, deadline)
+            items = api.workloads(ref, deadline)
             self.by_name = {str((item.get("metadata") or {}).get("name", "")): item for item in items}
         except KubeError as error:
             self.error = error
+
+
+def _collection(ref: Ref) -> _Collection:
+    return ref.api_version, ref.kind, ref.namespace
 
 
 def _parsed(ref: Ref, data: Json) -> Workload:

@@ -13,7 +13,7 @@ import pytest
 from scaler.config.settings import KubernetesSettings
 from scaler.kube.api import KubeApi
 from scaler.kube.conflicts import OtherAutoscalers
-from scaler.kube.objects import Ref, WorkloadKind
+from scaler.kube.objects import Ref
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
 from tests.support.kubernetes.admin import Admin
@@ -87,7 +87,7 @@ def api(api_of: KubeApiOf) -> KubeApi:
 def target_of(admin: Admin, api: KubeApi) -> TargetOf:
     workloads, autoscalers = Workloads(api), OtherAutoscalers(api, every=0.0)
 
-    def make(name: str = "mail", kind: WorkloadKind = "Deployment", **options: Any) -> KubernetesTarget:
+    def make(name: str = "mail", kind: str = "Deployment", **options: Any) -> KubernetesTarget:
         ref = Ref(kind, admin.namespace, name)
         given: dict[str, Any] = {"api": api, "workloads": workloads, "autoscalers": autoscalers}
         return KubernetesTarget(ref, **given | {"fence": Leadership()} | options)

@@ -46,7 +46,7 @@ def test_a_list_without_end_ends(admin: Admin, front: Front, api_of: KubeApiOf) 
     page = json.dumps({"items": [{}], "metadata": {"continue": "more"}}).encode()
     api = api_of(requests_per_second=1000)
     with front.fault("GET .*/deployments", "status", status=200, body=page):
-        listed = api.workloads("Deployment", admin.namespace, Deadline.after(20))
+        listed = api.workloads(Ref("Deployment", admin.namespace, "any"), Deadline.after(20))
         with pytest.raises(KubeError, match="more than 20000 objects"):
             list(listed)
     assert len(front.requested("GET .*continue=more")) < 60

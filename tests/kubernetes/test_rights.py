@@ -19,7 +19,7 @@ from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.events import EventWriter
 from scaler.kube.idle import IdleFirst
 from scaler.kube.lease import LeaderElector
-from scaler.kube.objects import DELETION_COST, Pod, Ref, Workload, WorkloadKind
+from scaler.kube.objects import DELETION_COST, Pod, Ref, Workload
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied, Workers
@@ -57,7 +57,7 @@ class KubernetesBackend:
         self.admin, self.front, self.api = admin, front, api
 
     def target(
-        self, name: str, kind: WorkloadKind, workloads: Workloads | None = None, **options: Any
+        self, name: str, kind: str, workloads: Workloads | None = None, **options: Any
     ) -> KubernetesTarget:
         return KubernetesTarget(
             Ref(kind, self.admin.namespace, name),
@@ -72,14 +72,14 @@ class KubernetesBackend:
         outcome = target.read(Deadline.after(5))
         return outcome.value if isinstance(outcome, Ok) else None
 
-    def scales(self, kind: WorkloadKind) -> bool:
+    def scales(self, kind: str) -> bool:
         name = f"scales-{kind.lower()}"
         self.admin.workload(name, 2, kind)
         target = self.target(name, kind)
         self.read(target)
         return target.scale(2, 3, Deadline.after(5)) == Applied(3)
 
-    def names_a_conflict(self, kind: WorkloadKind) -> bool:
+    def names_a_conflict(self, kind: str) -> bool:
         name = f"conflict-{kind.lower()}"
         self.admin.workload(name, 2, kind)
         target = self.target(name, kind)
@@ -87,7 +87,7 @@ class KubernetesBackend:
         outcome = target.scale(1, 3, Deadline.after(5))
         return isinstance(outcome, NotApplied) and outcome.kind == "conflict"
 
-    def knows_what_is_ready(self, kind: WorkloadKind) -> bool:
+    def knows_what_is_ready(self, kind: str) -> bool:
         name = f"ready-{kind.lower()}"
         self.admin.workload(name, 1, kind)
         workers = self.read(self.target(name, kind))

@@ -6,7 +6,7 @@ import pytest
 
 from scaler.kube.api import KubeApi
 from scaler.kube.conflicts import MAX_REVERTS
-from scaler.kube.objects import Ref, WorkloadKind
+from scaler.kube.objects import Ref
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied, NotApplied
 from service.clock import Deadline
@@ -21,7 +21,7 @@ from tests.support.kubernetes.targets import Leadership, TargetOf, read, refused
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 def test_out_in_to_nothing_and_from_nothing(
-    admin: Admin, front: Front, target_of: TargetOf, kind: WorkloadKind
+    admin: Admin, front: Front, target_of: TargetOf, kind: str
 ) -> None:
     admin.workload("mail", 2, kind)
     target = target_of(kind=kind)

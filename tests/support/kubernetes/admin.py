@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 _GATE = "oxherd.test/ready"
-_APPS = "/apis/apps/v1"
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
@@ -47,7 +48,7 @@ class Admin:
         headers = {"Content-Type": content, "User-Agent": agent}
         data = b"" if body is None else json.dumps(body).encode()
         status, _, reply = self.front.backend(method, path, headers, data)
-        document: Json = json.loads(reply)
+        document: Json = json.loads(reply if isinstance(reply, bytes) else b"".join(reply))
         if status >= 300:
             raise RefusedError(status, str(document.get("message")))
         return document
@@ -62,9 +63,11 @@ class Admin:
         *,
         gated: bool = False,
         manager: str | None = None,
+        api_version: str = "apps/v1",
     ) -> Json:
         """Create a workload whose pods do nothing. `gated`: a pod is ready while `gate` has opened it;
         `manager`: by server-side apply."""
+        path = self._workloads(kind, api_version)
         labels = {"app": name}
         spec: Json = {
             "selector": {"matchLabels": labels},
@@ -82,22 +85,21 @@ class Admin:
             spec["template"]["spec"]["readinessGates"] = [{"conditionType": _GATE}]
         if kind == "StatefulSet":
             spec |= {"serviceName": name, "podManagementPolicy": "Parallel"}
-        body = {"metadata": {"name": name}, "spec": spec, "apiVersion": "apps/v1", "kind": kind}
+        body = {"metadata": {"name": name}, "spec": spec, "apiVersion": api_version, "kind": kind}
         if manager is not None:
-            path = f"{self._apps(kind)}/{name}?fieldManager={manager}&force=true"
-            return self.ask("PATCH", path, body, _APPLY)
-        return self.ask("POST", self._apps(kind), body)
+            return self.ask("PATCH", f"{path}/{name}?fieldManager={manager}&force=true", body, _APPLY)
+        return self.ask("POST", path, body)
 
-    def get(self, name: str, kind: str = "Deployment") -> Json:
-        return self.ask("GET", f"{self._apps(kind)}/{name}")
+    def get(self, name: str, kind: str = "Deployment", api_version: str = "apps/v1") -> Json:
+        return self.ask("GET", f"{self._workloads(kind, api_version)}/{name}")
 
-    def replicas(self, name: str, kind: str = "Deployment") -> int:
-        count: int = self.get(name, kind)["spec"].get("replicas", 0)
+    def replicas(self, name: str, kind: str = "Deployment", api_version: str = "apps/v1") -> int:
+        count: int = self.get(name, kind, api_version)["spec"].get("replicas", 0)
         return count
 
     def set_replicas(self, name: str, replicas: int, *, manager: str = "kubectl") -> None:
         """As `kubectl scale` does."""
-        path = f"{self._apps('Deployment')}/{name}/scale?fieldManager={manager}"
+        path = f"{self._workloads('Deployment')}/{name}/scale?fieldManager={manager}"
         self.ask("PATCH", path, {"spec": {"replicas": replicas}}, _MERGE)
 
     def gate(self, name: str, *, ready: bool) -> None:
@@ -113,11 +115,30 @@ class Admin:
         self.ask("DELETE", f"/api/v1/namespaces/{self.namespace}/pods/{name}")
 
     def delete(self, name: str, kind: str = "Deployment") -> None:
-        self.ask("DELETE", f"{self._apps(kind)}/{name}")
+        self.ask("DELETE", f"{self._workloads(kind)}/{name}")
 
     def pods(self, name: str) -> list[Json]:
         pods = self.ask("GET", f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app%3D{name}")
         return [pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+    # --- custom resources ----------------------------------------------------------------------------------
+
+    def define(self, definition: Json) -> None:
+        """Apply a CustomResourceDefinition, and wait until the server serves it."""
+        spec = definition["spec"]
+        path = f"{_CRDS}/{definition['metadata']['name']}"
+        self.ask("PATCH", f"{path}?fieldManager=admin&force=true", definition, _APPLY)
+        listed = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+        for _ in range(50):
+            with suppress(RefusedError):
+                self.ask("GET", listed)
+                return
+            time.sleep(0.2)
+        raise TimeoutError(listed)
+
+    def undefine(self, definition: Json) -> None:
+        """Delete it, and all objects of its kind."""
+        self.ask("DELETE", f"{_CRDS}/{definition['metadata']['name']}")
 
     # --- other controllers ---------------------------------------------------------------------------------
 
@@ -220,8 +241,8 @@ class Admin:
         file.write_text(yaml.safe_dump(data))
         return str(file)
 
-    def _apps(self, kind: str) -> str:
-        return f"{_APPS}/namespaces/{self.namespace}/{kind.lower()}s"
+    def _workloads(self, kind: str, api_version: str = "apps/v1") -> str:
+        return f"/apis/{api_version}/namespaces/{self.namespace}/{kind.lower()}s"
 
     def _hpas(self) -> str:
         return f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers"

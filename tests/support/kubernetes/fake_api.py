@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from service.clock import monotonic
+from tests.support.kubernetes.custom import CustomResource
 from tests.support.kubernetes.fake_objects import (
     condition_of,
     now,
@@ -27,35 +27,12 @@ from tests.support.kubernetes.fake_objects import (
     without_version,
 )
 from tests.support.kubernetes.patches import Json, RefusedError, merged, patched, read_object
+from tests.support.kubernetes.resources import BUILT_IN, Address, Resource, address_of, discovery
+from tests.support.kubernetes.roles import authorize
+from tests.support.kubernetes.watching import Change, History
 
-Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
+Answer: TypeAlias = tuple[int, Mapping[str, str], bytes | Iterator[bytes]]
 
-_KINDS: Final = {
-    ("", "namespaces"): "Namespace",
-    ("", "pods"): "Pod",
-    ("", "configmaps"): "ConfigMap",
-    ("", "events"): "Event",
-    ("", "serviceaccounts"): "ServiceAccount",
-    ("apps", "deployments"): "Deployment",
-    ("apps", "statefulsets"): "StatefulSet",
-    ("autoscaling", "horizontalpodautoscalers"): "HorizontalPodAutoscaler",
-    ("coordination.k8s.io", "leases"): "Lease",
-    ("rbac.authorization.k8s.io", "roles"): "Role",
-    ("rbac.authorization.k8s.io", "rolebindings"): "RoleBinding",
-    ("keda.sh", "scaledobjects"): "ScaledObject",
-}
-_VERSIONS: Final = {
-    "": "v1",
-    "apps": "apps/v1",
-    "autoscaling": "autoscaling/v2",
-    "coordination.k8s.io": "coordination.k8s.io/v1",
-    "rbac.authorization.k8s.io": "rbac.authorization.k8s.io/v1",
-    "keda.sh": "keda.sh/v1alpha1",
-}
-_PATH: Final = re.compile(
-    r"^/(?:api/v1|apis/(?P<group>[^/]+)/(?P<version>[^/]+))"
-    r"/namespaces(?:/(?P<namespace>[^/]+)(?:/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[^/]+))?)?)?)?$"
-)
 _APPLY: Final = "application/apply-patch+yaml"
 
 
@@ -69,15 +46,18 @@ class FakeApi:
         self._lock = threading.RLock()
         self._objects: dict[tuple[str, str, str], dict[str, Json]] = {}
         self._version = 100
+        self._strict = False
         self._ready_at: dict[str, float] = {}
         self._owned: dict[str, list[str]] = {}  # names of pods by owner: a thousand workloads stay cheap
+        self._custom: dict[tuple[str, str], CustomResource] = {}
+        self.history = History(self._lock)
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """One request. Without a bearer token it is an administrator's."""
         split = urlsplit(target)
         with self._lock:
             try:
-                data = self._route(method, split.path, parse_qs(split.query), headers, body)
+                data = self._answer(method, split.path, parse_qs(split.query), headers, body)
             except RefusedError as error:
                 return _json(
                     error.status,
@@ -90,75 +70,147 @@ class FakeApi:
                         "code": error.status,
                     },
                 )
+            if isinstance(data, Iterator):
+                return 200, {"Content-Type": "application/json"}, data
             return _json(201 if method == "POST" else 200, data)
+
+    def expire(self) -> None:
+        """Forget all earlier versions, as etcd's compaction does."""
+        with self._lock:
+            self._version += 1
+            self.history.compact(self._version)
 
     # --- routes --------------------------------------------------------------------------------------------
 
-    def _route(
+    @property
+    def _resources(self) -> list[Resource]:
+        built_in = [resource for resource in BUILT_IN if resource.group != "keda.sh" or self.keda]
+        return [*built_in, *(custom.resource for custom in self._custom.values())]
+
+    def _answer(
         self, method: str, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str], body: bytes
-    ) -> Json:
-        match = _PATH.match(path)
-        if not match:
+    ) -> Json | Iterator[bytes]:
+        described = discovery(path, self._resources) if method == "GET" else None
+        if described is not None:
+            return described
+        known = {resource.plural: resource for resource in (*BUILT_IN, *self._resources)}
+        address = address_of(path, known.values())
+        watch = method == "GET" and query.get("watch", ["false"])[0] in {"true", "1"}
+        verb = "watch" if watch else _verb(method, address.name)
+        token = headers.get("Authorization", "")
+        authorize(self._objects, token, verb, address)  # before it says what it has
+        if address.resource not in self._resources:
             raise RefusedError(404, "NotFound", "the server could not find the requested resource")
-        part = {key: unquote(value) for key, value in match.groupdict().items() if value}
-        group, namespace = part.get("group", ""), part.get("namespace", "")
-        resource, name, sub = part.get("resource", "namespaces"), part.get("name", ""), part.get("sub", "")
-        if resource == "namespaces":
-            name, namespace = namespace, ""
-        verb, key = _verb(method, name), (group, resource, namespace)
-        self._authorize(headers.get("Authorization", ""), verb, key, name, sub)  # before it says what it has
-        supported = (group, resource) in _KINDS and (group != "keda.sh" or self.keda)
-        if not supported or part.get("version", "v1") != _VERSIONS[group].rpartition("/")[2]:
+        custom = self._custom.get((address.resource.group, address.resource.plural))
+        table = custom if custom and "as=Table" in headers.get("Accept", "") else None
+        if watch:
+            return self._watch(address, query, table)
+        data = self._route(verb, address, query, headers, body)
+        if table is None or verb not in {"get", "list"} or address.sub:
+            return data
+        return table.table(data.get("items", [data]), data["metadata"] if "items" in data else {})
+
+    def _route(
+        self,
+        verb: str,
+        address: Address,
+        query: Mapping[str, list[str]],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Json:
+        key, name, sub = address.key, address.name, address.sub
+        if sub and sub not in address.resource.subresources:
             raise RefusedError(404, "NotFound", "the server could not find the requested resource")
         content = headers.get("Content-Type", "").partition(";")[0].strip()
         dry = "All" in query.get("dryRun", [])
         manager = query.get("fieldManager", [headers.get("User-Agent", "").partition("/")[0] or "unknown"])[0]
+        self._strict = "Strict" in query.get("fieldValidation", [])
         match verb, sub:
             case "list", "":
-                return self._list(key, query)
+                return self._list(address, query)
             case "create", "":
                 return self._create(key, read_object(body), manager, dry=dry)
             case "create", "token":
                 uid = self._object(key, name)["metadata"]["uid"]
-                return {"kind": "TokenRequest", "status": {"token": f"{namespace}:{name}:{uid}"}}
-            case "get", "":
+                return {"kind": "TokenRequest", "status": {"token": f"{address.namespace}:{name}:{uid}"}}
+            case "get", "" | "status":
                 return copy.deepcopy(self._object(key, name))
             case "get", "scale":
                 return scale_of(self._object(key, name))
-            case "update", "":
-                return self._update(key, name, read_object(body), manager, dry=dry)
-            case "patch", "" if content == _APPLY:
-                return self._apply(key, name, read_object(body), manager, dry=dry)
+            case "update", "" | "status":
+                return self._update(key, name, read_object(body), manager, dry=dry, sub=sub)
+            case "patch", "" | "status" if content == _APPLY:
+                return self._apply(key, name, read_object(body), manager, dry=dry, sub=sub)
             case "patch", "" | "status":
                 data = patched(self._object(key, name), content, body)
-                return self._update(key, name, data, manager, dry=dry)
+                return self._update(key, name, data, manager, dry=dry, sub=sub)
             case "patch", "scale":
                 return self._patch_scale(key, name, content, body, manager, dry=dry)
             case "delete", "":
                 return self._delete(key, name)
         raise RefusedError(405, "MethodNotAllowed", "the server does not allow this method")
 
-    def _list(self, key: tuple[str, str, str], query: Mapping[str, list[str]]) -> Json:
-        selector = query.get("labelSelector", [""])[0]
+    def _places(self, address: Address) -> list[tuple[str, str, str]]:
+        """Where its objects are: in its namespace, or in all."""
+        if address.namespace or not address.resource.namespaced:
+            return [address.key]
+        return sorted(key for key in self._objects if key[:2] == address.key[:2])
+
+    def _list(self, address: Address, query: Mapping[str, list[str]]) -> Json:
         items = [
             item
+            for key in self._places(address)
             for _, item in sorted(self._objects.get(key, {}).items())
-            if _selected(item["metadata"].get("labels", {}), selector)
+            if _selected(item, query)
         ]
-        limit, begin = int(query.get("limit", ["0"])[0]), int(query.get("continue", ["0"])[0])
+        limit = int(query.get("limit", ["0"])[0])
+        since, _, begun = query.get("continue", [f"{self._version}.0"])[0].partition(".")
+        if int(since) < self.history.oldest:
+            why = "The provided continue parameter is too old to display a consistent list result."
+            raise RefusedError(410, "Expired", why)
+        begin = int(begun)
         page = items[begin : begin + limit] if limit else items
-        more = {"continue": str(begin + limit)} if limit and begin + limit < len(items) else {}
-        kind = f"{_KINDS[key[:2]]}List"
-        meta = {"resourceVersion": str(self._version)} | more
-        items = copy.deepcopy(page)
-        return {"kind": kind, "apiVersion": _VERSIONS[key[0]], "metadata": meta, "items": items}
+        more = {"continue": f"{since}.{begin + limit}"} if limit and begin + limit < len(items) else {}
+        return {
+            "kind": f"{address.resource.kind}List",
+            "apiVersion": address.resource.api_version,
+            "metadata": {"resourceVersion": since} | more,
+            "items": copy.deepcopy(page),
+        }
 
-    def _apply(self, key: tuple[str, str, str], name: str, data: Json, manager: str, *, dry: bool) -> Json:
+    def _watch(
+        self, address: Address, query: Mapping[str, list[str]], table: CustomResource | None
+    ) -> Iterator[bytes]:
+        def selected(change: Change) -> bool:
+            here = change.key == address.key or (not address.namespace and change.key[:2] == address.key[:2])
+            return here and _selected(change.data, query)
+
+        def bookmark(version: int) -> Json:
+            return {
+                "kind": address.resource.kind,
+                "apiVersion": address.resource.api_version,
+                "metadata": {"resourceVersion": str(version)},
+            }
+
+        since = query.get("resourceVersion", [""])[0]
+        return self.history.stream(
+            selected,
+            int(since) if since not in {"", "0"} else self._version,
+            float(query.get("timeoutSeconds", ["600"])[0]),
+            bookmarks=bookmark if query.get("allowWatchBookmarks", [""])[0] in {"true", "True"} else None,
+            shown=(lambda data: data) if table is None else (lambda data: table.table([data], {})),
+            initial=self._list(address, query)["items"] if "sendInitialEvents" in query else None,
+        )
+
+    def _apply(
+        self, key: tuple[str, str, str], name: str, data: Json, manager: str, *, dry: bool, sub: str = ""
+    ) -> Json:
         """Server-side apply, of a body that is JSON. A field that is absent stays, and gets no owner."""
         if name not in self._objects.get(key, {}):
             return self._create(key, data, manager, dry=dry, applied=True)
         whole = merged(self._object(key, name), data)
-        return self._update(key, name, whole, manager, dry=dry, applied="replicas" in data.get("spec", {}))
+        applied = "replicas" in data.get("spec", {})
+        return self._update(key, name, whole, manager, dry=dry, applied=applied, sub=sub)
 
     def _create(
         self, key: tuple[str, str, str], data: Json, manager: str, *, dry: bool, applied: bool = False
@@ -167,15 +219,17 @@ class FakeApi:
         objects = self._objects.setdefault(key, {})
         if name in objects:
             raise RefusedError(409, "AlreadyExists", f'{key[1]} "{name}" already exists')
-        if key[1] != "namespaces" and key[2] not in self._objects.get(("", "namespaces", ""), {}):
+        resource = self._resource(key)
+        if resource.namespaced and key[2] not in self._objects.get(("", "namespaces", ""), {}):
             raise RefusedError(404, "NotFound", f'namespaces "{key[2]}" not found')
-        data.setdefault("kind", _KINDS[key[:2]])
-        data.setdefault("apiVersion", _VERSIONS[key[0]])
-        data["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now(), "namespace": key[2]}
+        data.setdefault("kind", resource.kind)
+        data.setdefault("apiVersion", resource.api_version)
+        data["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        data["metadata"] |= {"namespace": key[2]} if resource.namespaced else {}
         owns = "replicas" in data.get("spec", {}) or not applied
-        if key[1] in {"deployments", "statefulsets"}:
+        if self._scales(key):
             data["spec"].setdefault("replicas", 1)
-        self._validate(key, data)
+        data = self._validate(key, data, None, "")
         sub = "apply" if applied and owns else "" if owns else "nobody"
         return self._stored(key, data, None, manager, dry=dry, sub=sub)
 
@@ -188,14 +242,15 @@ class FakeApi:
         *,
         dry: bool,
         applied: bool = False,
+        sub: str = "",
     ) -> Json:
         old = self._object(key, name)
         version = data.get("metadata", {}).get("resourceVersion")
         if version is not None and version != old["metadata"]["resourceVersion"]:
             why = "the object has been modified; please apply your changes to the latest version"
             raise RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}": {why}')
-        data["metadata"] = old["metadata"] | data["metadata"]
-        self._validate(key, data)
+        data["metadata"] = old["metadata"] | data.get("metadata", {})
+        data = self._validate(key, data, old, sub)
         return self._stored(key, data, old, manager, dry=dry, sub="apply" if applied else "")
 
     def _patch_scale(
@@ -208,15 +263,23 @@ class FakeApi:
             raise RefusedError(409, "Conflict", f'Operation cannot be fulfilled on {key[1]} "{name}"')
         data = copy.deepcopy(old)
         data["spec"]["replicas"] = (scale.get("spec") or {}).get("replicas") or 0
-        self._validate(key, data)
+        data = self._validate(key, data, old, "scale")
         return scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
 
     def _delete(self, key: tuple[str, str, str], name: str) -> Json:
         stored = self._object(key, name)
         del self._objects[key][name]
+        self._changed("DELETED", key, stored)
         if key[1] == "namespaces":
+            gone = [
+                (at, item) for at, items in self._objects.items() if at[2] == name for item in items.values()
+            ]
             self._objects = {at: objects for at, objects in self._objects.items() if at[2] != name}
-        if key[1] in {"deployments", "statefulsets"}:
+            for at, item in gone:
+                self._changed("DELETED", at, item)
+        if key[1] == "customresourcedefinitions":
+            self._custom.pop((stored["spec"]["group"], stored["spec"]["names"]["plural"]), None)
+        if self._scales(key):
             self._reconcile(key, stored | {"spec": stored["spec"] | {"replicas": 0}})
         return {"kind": "Status", "status": "Success"}
 
@@ -227,7 +290,7 @@ class FakeApi:
             stored = self._objects.get(key, {})[name]
         except KeyError:
             raise RefusedError(404, "NotFound", f'{key[1]} "{name}" not found') from None
-        if key[1] in {"deployments", "statefulsets"}:
+        if self._scales(key):
             self._reconcile(key, stored)
         return stored
 
@@ -243,8 +306,8 @@ class FakeApi:
     ) -> Json:
         data = copy.deepcopy(data)
         before = (old or {}).get("spec", {}).get("replicas") if old else None
-        after = data.get("spec", {}).get("replicas") if key[0] == "apps" else None
-        if key[0] == "apps" and (before != after or sub == "apply"):
+        after = data.get("spec", {}).get("replicas") if self._scales(key) else None
+        if self._scales(key) and (before != after or sub == "apply"):
             own_replicas(data, manager, sub, after)
         if old is not None and without_version(data) == without_version(old):
             return copy.deepcopy(old)  # a write that changes nothing makes no new version
@@ -252,22 +315,45 @@ class FakeApi:
         data["metadata"]["resourceVersion"] = str(self._version)
         if not dry:
             self._objects.setdefault(key, {})[data["metadata"]["name"]] = data
-            if key[0] == "apps":
+            if self._scales(key):
                 self._reconcile(key, data)
+            self.history.add(Change(self._version, "MODIFIED" if old else "ADDED", key, copy.deepcopy(data)))
+            if key[1] == "customresourcedefinitions":
+                custom = CustomResource(data)
+                self._custom[custom.resource.group, custom.resource.plural] = custom
         return copy.deepcopy(data)
 
-    def _validate(self, key: tuple[str, str, str], data: Json) -> None:
-        replicas = data.get("spec", {}).get("replicas", 1) if key[0] == "apps" else 1
+    def _changed(self, kind: str, key: tuple[str, str, str], data: Json) -> None:
+        self._version += 1
+        data = copy.deepcopy(data)
+        data["metadata"]["resourceVersion"] = str(self._version)
+        self.history.add(Change(self._version, kind, key, data))
+
+    def _scales(self, key: tuple[str, str, str]) -> bool:
+        """Whether it has replicas and pods, as a Deployment has them."""
+        return "scale" in self._resource(key).subresources
+
+    def _resource(self, key: tuple[str, str, str]) -> Resource:
+        return next(resource for resource in self._resources if (resource.group, resource.plural) == key[:2])
+
+    def _validate(self, key: tuple[str, str, str], data: Json, old: Json | None, sub: str) -> Json:
+        """What is stored of it. Raises RefusedError."""
+        if (custom := self._custom.get(key[:2])) is not None:
+            return custom.admitted(data, old, sub, strict=self._strict)
+        if key[1] == "customresourcedefinitions":
+            data["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
+        replicas = data.get("spec", {}).get("replicas", 1) if self._scales(key) else 1
         if not isinstance(replicas, int) or replicas < 0:
             why = f"spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0"
             name = data["metadata"].get("name")
-            raise RefusedError(422, "Invalid", f'{_KINDS[key[:2]]} "{name}" is invalid: {why}')
+            raise RefusedError(422, "Invalid", f'{self._resource(key).kind} "{name}" is invalid: {why}')
         if key[1] == "configmaps":
             texts = [*(data.get("data") or {}).values(), *(data.get("binaryData") or {}).values()]
             if any(not isinstance(text, str) for text in texts):
                 raise RefusedError(400, "BadRequest", "ConfigMap in version v1 cannot be handled")
             if sum(len(text) for text in texts) > 1 << 20:
                 raise RefusedError(422, "Invalid", "ConfigMap is invalid: Too long")
+        return data
 
     # --- a cluster with nodes ------------------------------------------------------------------------------
 
@@ -296,51 +382,25 @@ class FakeApi:
         ready = sum(1 for pod in mine if condition_of(pod, "Ready") == "True")
         workload["status"] = {"replicas": replicas} | ({"readyReplicas": ready} if ready else {})
 
-    # --- roles ---------------------------------------------------------------------------------------------
-
-    def _authorize(
-        self, authorization: str, verb: str, key: tuple[str, str, str], name: str, sub: str
-    ) -> None:
-        group, resource, namespace = key
-        if not authorization:
-            return
-        home, account, uid = [*authorization.removeprefix("Bearer ").split(":"), "", ""][:3]
-        known = self._objects.get(("", "serviceaccounts", home), {}).get(account)
-        if known is None or known["metadata"]["uid"] != uid:  # an account that was made again has new tokens
-            raise RefusedError(401, "Unauthorized", "Unauthorized")
-        permission = f"{resource}/{sub}" if sub else resource
-        for rule in self._rules(namespace, home, account):
-            names = rule.get("resourceNames")
-            if (
-                verb in rule["verbs"]
-                and group in rule["apiGroups"]
-                and permission in rule["resources"]
-                and (not names or name in names)
-            ):
-                return
-        user = f"system:serviceaccount:{home}:{account}"
-        what = f'{permission}{"." if group else ""}{group} "{name}" is forbidden'
-        why = f'User "{user}" cannot {verb} resource "{permission}" in API group "{group}"'
-        raise RefusedError(403, "Forbidden", f'{what}: {why} in the namespace "{namespace}"')
-
-    def _rules(self, namespace: str, home: str, account: str) -> Iterable[Json]:
-        bindings = self._objects.get(("rbac.authorization.k8s.io", "rolebindings", namespace), {})
-        roles = self._objects.get(("rbac.authorization.k8s.io", "roles", namespace), {})
-        for binding in bindings.values():
-            subjects = binding.get("subjects") or []
-            if any(
-                subject["name"] == account and subject.get("namespace", namespace) == home
-                for subject in subjects
-            ):
-                yield from roles.get(binding["roleRef"]["name"], {}).get("rules") or []
-
 
 # --- requests ----------------------------------------------------------------------------------------------
 
 
-def _selected(labels: Mapping[str, str], selector: str) -> bool:
-    parts = [part.partition("=") for part in selector.split(",") if part]
-    return all(labels.get(key) == value for key, _, value in parts)
+def _selected(item: Json, query: Mapping[str, list[str]]) -> bool:
+    labels = item["metadata"].get("labels", {})
+    selector, fields = query.get("labelSelector", [""])[0], query.get("fieldSelector", [""])[0]
+    wanted = [part.partition("=") for part in selector.split(",") if part]
+    paths = [part.partition("=") for part in fields.split(",") if part]
+    return all(labels.get(key) == value for key, _, value in wanted) and all(
+        _field(item, path.rstrip("=")) == value.lstrip("=") for path, _, value in paths
+    )
+
+
+def _field(item: Json, path: str) -> object:
+    value: object = item
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _verb(method: str, name: str) -> str:

@@ -97,5 +97,10 @@ def without_version(data: Json) -> Json:
     )
 
 
+def seconds_since(text: str) -> float:
+    """Seconds since a time as `now` writes it."""
+    return (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+
+
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +14,7 @@ from typing import TypeAlias
 
 from service.clock import monotonic
 
-Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
+Answer: TypeAlias = tuple[int, Mapping[str, str], bytes | Iterator[bytes]]
 Backend: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], Answer]
 
 
@@ -57,6 +58,11 @@ class Front(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.released = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.05,), name="front", daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that is gone is nothing to tell of."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def url(self) -> str:
@@ -137,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.fault_of(f"{self.command} {self.path}", user_agent)
         requested = {name.title(): value for name, value in self.headers.items()}
         self.server.released.wait(self.server.latency)
-        status, content = 0, b""
+        status = 0
+        content: bytes | Iterator[bytes] = b""
         headers: Mapping[str, str] = {}
         if fault is None or fault.kind == "after":
             status, headers, content = self.server.backend(self.command, self.path, requested, body)
@@ -155,9 +162,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        if isinstance(content, bytes):
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            return
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.write(content)
+        try:
+            for chunk in content:
+                self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:  # the client has gone
+            self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass

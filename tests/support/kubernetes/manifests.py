@@ -17,6 +17,7 @@ OVERLAYS: Final = (
     "overlays/prometheus-operator",
     "overlays/shards",
     "overlays/everything",
+    "overlays/scaled-queues",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tests.support.kubernetes.admin import Json
-from tests.support.kubernetes.manifests import of
+from tests.support.kubernetes.manifests import named, of
 
 
 def manifest_rules() -> list[dict[str, Any]]:
@@ -15,6 +15,11 @@ def manifest_rules() -> list[dict[str, Any]]:
         if rule.get("resourceNames") == ["mail-worker"]:
             del rule["resourceNames"]
     return rules
+
+
+def scaled_queue_rules() -> list[dict[str, Any]]:
+    """Those of the ClusterRole that lets the scaler into a namespace of ScaledQueues."""
+    return list(named("overlays/scaled-queues", "ClusterRole", "oxherd-scaled-queues")["rules"])
 
 
 RULES: Final[list[dict[str, Any]]] = manifest_rules()

@@ -295,3 +295,19 @@ targets:
     assert error.startswith(f"targets[1].queues={second}")
     assert f"a serves {first}: a queue of both would be counted twice" in error
     load(text.format(first=first, second=second, more="prefix: other, "))
+
+
+@pytest.mark.parametrize(
+    ("workload", "why"),
+    [
+        ("kind: Deploymnt", "kind should be Deployment or StatefulSet; of another kind, set its api_version"),
+        ("kind: Rollout, api_version: argoproj.io/v1alpha1", None),
+        ("kind: Rollout, api_version: v1", "api_version=v1"),
+    ],
+)
+def test_a_workload_of_another_kind_needs_its_api(workload: str, why: str | None) -> None:
+    text = f"targets: [{{name: a, queues: [a], kubernetes: {{name: a, {workload}}}}}]"
+    if why is None:
+        assert load(text).targets[0].kubernetes is not None
+    else:
+        assert why in refused(text)

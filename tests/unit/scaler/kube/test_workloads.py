@@ -18,7 +18,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.replicas, self.lists, self.gets = 2, 0, 0
 
-    def workloads(self, kind: str, namespace: str, deadline: Deadline) -> Iterator[Json]:
+    def workloads(self, ref: Ref, deadline: Deadline) -> Iterator[Json]:
         self.lists += 1
         return iter([self.data(ref) for ref in REFS])
 

@@ -1,0 +1,1 @@
+"""What the client of the API server is given, and what is read of its responses."""
