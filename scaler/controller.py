@@ -95,6 +95,7 @@ class Controller:
         self._waiting = ProblemLog(log, "targets not read in time", "all targets read in time")
         self._late: list[str] = []
         self._workers: dict[str, int] = {}
+        self._wished: dict[str, int] = {}
         self._recalled: dict[str, Learned] = {}
         self.counters = StepCounters()
         self.last: StepResult | None = None
@@ -378,7 +379,8 @@ class Controller:
         return decided._replace(acted=result)
 
     def _log(self, steps: Sequence[TargetStep], *, acting: bool) -> None:
-        """A line for each change, and for each problem of a target that begins, changes or ends."""
+        """A line for each change, for each number that would be set once it is another one, and for each
+        problem of a target that begins, changes or ends."""
         problems, names = self._problems, [target_step.name for target_step in steps]
         self._problems = {
             name: problems.get(name) or ProblemLog(log, "target failing", "target recovered")
@@ -389,11 +391,19 @@ class Controller:
             if waits(target_step.workers):
                 continue
             self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
-            if changes(target_step) and (
-                isinstance(target_step.acted, Applied) or not acting or target_step.settings.mode != "act"
-            ):
-                event = "scaled" if isinstance(target_step.acted, Applied) else "would scale"
-                log.info(event, extra=_facts(target_step))
+            if isinstance(target_step.acted, Applied):
+                log.info("scaled", extra=_facts(target_step))
+            elif not acting or target_step.settings.mode != "act":
+                self._log_wish(target_step)
+        self._wished = {name: number for name, number in self._wished.items() if name in names}
+
+    def _log_wish(self, step: TargetStep) -> None:
+        """What would be set: in the shadow, for as long as a week."""
+        if not changes(step) or step.desired is None:
+            self._wished.pop(step.name, None)
+        elif self._wished.get(step.name) != step.desired:
+            self._wished[step.name] = step.desired
+            log.info("would scale", extra=_facts(step))
 
 
 def changes(step: TargetStep) -> bool:

@@ -117,6 +117,19 @@ def test_in_the_shadow_it_decides_as_if_it_acted(caplog: pytest.LogCaptureFixtur
     assert [record.message for record in caplog.records] == ["would scale"]
 
 
+def test_a_number_that_would_be_set_is_logged_once_and_again_when_it_is_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    controller, target = Controller(LiveState(None)), Workload(contested=None)
+    numbers = []
+    for waiting in (40.0, 40.0, 45.0, 3.0, 45.0):
+        caplog.clear()
+        controller.step(Source(mail=waiting), [Managed("mail", SHADOW, target)], 5.0)
+        numbers.append([vars(record)["to"] for record in caplog.records])
+    assert numbers == [[8], [], [9], [], [9]]
+
+
 def test_beside_one_that_acts_all_are_counted_as_they_are() -> None:
     """The workers that a shadow only wishes for take nobody's place under the limit of all together."""
     own, shadow, advised = Workload(contested=None), Workload(3, None), Workload(4, None)
