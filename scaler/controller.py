@@ -25,6 +25,7 @@ from scaler.model import (
     NotApplied,
     Observation,
     QueueSample,
+    Stalled,
     TargetMetrics,
     Workers,
 )
@@ -96,6 +97,7 @@ class Controller:
         self._late: list[str] = []
         self._workers: dict[str, int] = {}
         self._wished: dict[str, int] = {}
+        self._stalled: dict[str, Stalled] = {}
         self._recalled: dict[str, Learned] = {}
         self.counters = StepCounters()
         self.last: StepResult | None = None
@@ -125,6 +127,11 @@ class Controller:
             metrics_by_target = metrics.read(deadline)
             workers = {name: outcome for chunk in chunks for name, outcome in chunk.result().items()}
             self._turns.done(order, workers)
+            self._stalled |= {
+                name: known.stalled
+                for name, known in metrics_by_target.items()
+                if isinstance(known.sample, QueueSample)
+            }
             leading = self._leading()
             if not leading:
                 self._follow(workers, time)
@@ -169,6 +176,7 @@ class Controller:
         self._recalled = {name: learned for name, learned in self._recalled.items() if name in names}
         self._excess = {name: excess for name, excess in self._excess.items() if name in names}
         self._workers = {name: number for name, number in self._workers.items() if name in names}
+        self._stalled = {name: stalled for name, stalled in self._stalled.items() if name in names}
         for target_step in steps:
             if isinstance(target_step.acted, Applied):
                 self._workers[target_step.name] = target_step.acted.workers
@@ -227,7 +235,8 @@ class Controller:
             memory = self._memories.get(target.name)
             if memory is not None:
                 workers = self._workers.get(target.name)
-                learned[target.name] = Learned(memory, target.target.start_times(), workers)
+                stalled = self._stalled.get(target.name, ())
+                learned[target.name] = Learned(memory, target.target.start_times(), workers, stalled)
         return learned
 
     def _known(self, names: AbstractSet[str]) -> dict[str, int]:

@@ -92,6 +92,10 @@ class Missing:
     message: str
 
 
+Stalled: TypeAlias = tuple[tuple[float, float], ...]
+"""Jobs that stalled and may still run, each number after the time (unix seconds) until when they may."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunTimeP99:
     """1 in 100 attempts of this queue took longer than `seconds`, of those that ended in the last hour."""
@@ -103,13 +107,15 @@ class RunTimeP99:
 class TargetMetrics(NamedTuple):
     """The metrics of a target's queues together; `queues` are the names that exist of those it serves, `busy`
     those of them with jobs that wait, run or are due. `unknown`: what is missing beside the sample, which is
-    then a lower bound (None: nothing). `run_p99`: of the queue whose jobs take longest (None: not known)."""
+    then a lower bound (None: nothing). `run_p99`: of the queue whose jobs take longest (None: not known).
+    `stalled`: the jobs that are `unseen`, by the time until when they are."""
 
     queues: tuple[str, ...]
     sample: QueueSample | Missing
     busy: tuple[str, ...] = ()
     unknown: Missing | None = None
     run_p99: RunTimeP99 | None = None
+    stalled: Stalled = ()
 
 
 class Observation(NamedTuple):

@@ -220,7 +220,7 @@ class Scaler:
             self._valid.pop(name, None)
         for name, target_settings in configured.items():
             self._targets[name] = target_settings, self._target(target_settings)
-        metrics_source = PrometheusMetrics(settings)
+        metrics_source = PrometheusMetrics(settings, lambda name: self._state.recall(name).stalled)
         if self._metrics_source:
             self._metrics_source.close()
             metrics_source.continuing(self._metrics_source)

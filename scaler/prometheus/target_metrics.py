@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Self
 
 from scaler.config.prometheus import QuerySettings
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, queries_of
-from scaler.model import Missing, QueueSample, TargetMetrics
+from scaler.model import Missing, QueueSample, Stalled, TargetMetrics
 from scaler.prometheus.matched_queues import MatchedQueues, observe_queues
 from scaler.prometheus.observer import Observer, QueryResult
 from scaler.prometheus.parse import Reading
@@ -21,10 +21,17 @@ _NO_QUEUES: Final = QueueIndex(())
 _UNKNOWN: Final = MatchedQueues()
 
 
+def _none(target: str) -> Stalled:
+    del target
+    return ()
+
+
 class PrometheusMetrics:
     """Queries the queues of the targets of these settings. Does not connect before the first query."""
 
-    def __init__(self, settings: ScalerSettings) -> None:
+    def __init__(self, settings: ScalerSettings, stalled_before: Callable[[str], Stalled] = _none) -> None:
+        """`stalled_before`: the jobs of a target that stalled before this process, and may still run."""
+        self._stalled_before = stalled_before
         self._targets: dict[QuerySettings, list[TargetSettings]] = {}
         for target in settings.targets:
             self._targets.setdefault(queries_of(settings, target), []).append(target)
@@ -88,13 +95,15 @@ class PrometheusMetrics:
                 target.queues, Missing("empty", f"no queue matches {', '.join(target.queues)}")
             )
         sources = {key: reading.source(key) for key in known.samples}
-        sample, totals = continue_totals(self._totals.get(target.name), known.samples, sources, time)
+        before_totals = self._totals.get(target.name)
+        stalled = self._stalled_before(target.name) if before_totals is None else ()
+        sample, totals = continue_totals(before_totals, known.samples, sources, time, stalled=stalled)
         self._totals[target.name] = totals
         busy = tuple(key.name for key, one in known.samples.items() if _has_jobs(one))
         names = tuple(key.name for key in known.samples)
         unknown = None if isinstance(sample, Missing) else missing_of(known.samples) or known.unread
         run_p99 = None if isinstance(sample, Missing) else self._run_times.longest(known.samples)
-        return TargetMetrics(names, sample, busy, unknown, run_p99)
+        return TargetMetrics(names, sample, busy, unknown, run_p99, totals.stalled if totals else ())
 
     def _queues(self) -> dict[QuerySettings, list[QueueKey]]:
         """The queues by the queries of their figures; empty, which means all, where one is a pattern."""

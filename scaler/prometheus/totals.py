@@ -13,11 +13,12 @@ locks away takes metrics away too: of these, the growth over a gap counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from scaler.model import Missing, QueueSample
+from scaler.model import Missing, QueueSample, Stalled
 from scaler.prometheus.promql import QueueKey, combine, usable_slots
 
 TOTALS: Final = ("completed", "failed", "added", "duration_sum", "duration_count", "busy_seconds", "stalled")
@@ -27,6 +28,7 @@ _totals_of: Final[Callable[[QueueSample], tuple[Any, ...]]] = attrgetter(*TOTALS
 _HALF_SECONDS: Final = 120.0  # until the slots that a queue had a use for count half
 _UNSEEN_RUNS: Final = 2.0  # mean run times: one in seven takes longer, where they are exponential
 _UNSEEN_SECONDS: Final = (120.0, 3600.0)  # at least: of a queue's jobs the long ones stall; and at most
+_TOGETHER_SECONDS: Final = 10.0  # times that are closer are one: 360 entries at most
 _NEW_JOBS: Final = 100  # of a queue that is new: where more have ended, it has a past that was not seen
 
 
@@ -41,16 +43,15 @@ class _Seen(NamedTuple):
 class TargetTotals(NamedTuple):
     """The totals of a target so far, and since when they count (unix seconds); the jobs that `joined` since
     then, see QueueSample; of each queue its counters and whose they are at the last reading, None while it is
-    missing; of those that have a limit of jobs at once the slots `usable` lately; the jobs that `stalled`,
-    each number after the time (unix seconds) until when their workers may still run them; of the queues that
-    are `away`, as they are missing, what was seen last."""
+    missing; of those that have a limit of jobs at once the slots `usable` lately; the jobs that `stalled`
+    and may still run; of the queues that are `away`, as they are missing, what was seen last."""
 
     created: float
     joined: float = 0.0
     values: Mapping[str, float] = MappingProxyType({})
     queues: Mapping[QueueKey, _Seen | None] = MappingProxyType({})
     usable: Mapping[QueueKey, float] = MappingProxyType({})
-    stalled: tuple[tuple[float, float], ...] = ()
+    stalled: Stalled = ()
     away: Mapping[QueueKey, _Seen] = MappingProxyType({})
 
 
@@ -59,11 +60,14 @@ def continue_totals(
     samples: Mapping[QueueKey, QueueSample | Missing],
     sources: Mapping[QueueKey, object],
     time: float,
+    *,
+    stalled: Stalled = (),
 ) -> tuple[QueueSample | Missing, TargetTotals | None]:
     """The known ones of these samples as one, whose totals continue those `before`, and the totals after it.
 
     `sources`: whose counters a queue's are, anything that can be compared; `time`: now (unix seconds). The
-    totals begin with what the counters show. Missing if no queue is known.
+    totals begin with what the counters show, and with the jobs that `stalled` before, if they are known.
+    Missing if no queue is known.
     """
     known = {key: sample for key, sample in samples.items() if isinstance(sample, QueueSample)}
     usable = _usable(before, known)
@@ -77,7 +81,7 @@ def continue_totals(
     sums = dict(zip(TOTALS, _totals_of(combined), strict=True))
     if before is None:
         values = {name: value for name, value in sums.items() if value is not None}
-        after = TargetTotals(time, 0.0, values, queues, usable)
+        after = TargetTotals(time, 0.0, values, queues, usable, _not_over(stalled, time))
     else:
         growth_of = {
             key: _growth(before.queues.get(key), queues.get(key), new=key not in before.queues)
@@ -98,8 +102,7 @@ def continue_totals(
             after = TargetTotals(before.created, joined, values, queues, usable)
         else:
             after = TargetTotals(time, 0.0, values, queues, usable)
-        stalled = _stalled(before, queues, growth_of, time)
-        after = after._replace(stalled=stalled, away=_away(before, queues))
+        after = after._replace(stalled=_stalled(before, queues, growth_of, time), away=_away(before, queues))
     totals: dict[str, Any] = {name: None if sums[name] is None else after.values[name] for name in TOTALS}
     unseen = sum(jobs for _, jobs in after.stalled)
     combined = combined._replace(**totals, created=after.created, joined=after.joined, unseen=unseen)
@@ -111,10 +114,10 @@ def _stalled(
     queues: Mapping[QueueKey, _Seen | None],
     growth_of: Mapping[QueueKey, Mapping[str, float] | None],
     time: float,
-) -> tuple[tuple[float, float], ...]:
+) -> Stalled:
     """The jobs that stalled, and that have just done so; without those that must have ended since."""
     least, most = _UNSEEN_SECONDS
-    stalled = [entry for entry in before.stalled if time < entry[0] <= time + most]
+    stalled = dict(_not_over(before.stalled, time))
     for key, seen in queues.items():
         if seen is None:
             continue
@@ -125,8 +128,16 @@ def _stalled(
         jobs = (growth or {}).get("stalled")
         if jobs:
             run = (sample.duration_sum or 0.0) / (sample.duration_count or 1.0)
-            stalled.append((time + min(most, max(least, _UNSEEN_RUNS * run)), jobs))
-    return tuple(stalled)
+            until = time + min(most, max(least, _UNSEEN_RUNS * run))
+            until = ceil(until / _TOGETHER_SECONDS) * _TOGETHER_SECONDS
+            stalled[until] = stalled.get(until, 0.0) + jobs
+    return tuple(stalled.items())
+
+
+def _not_over(stalled: Stalled, time: float) -> Stalled:
+    """Those that may still run; without those of another clock."""
+    longest = _UNSEEN_SECONDS[1] + _TOGETHER_SECONDS
+    return tuple(entry for entry in stalled if time < entry[0] <= time + longest)
 
 
 def _away(before: TargetTotals, queues: Mapping[QueueKey, _Seen | None]) -> dict[QueueKey, _Seen]:

@@ -18,6 +18,7 @@ from scaler.model import (
     Override,
     QueueSample,
     RunTimeP99,
+    Stalled,
     TargetMetrics,
     Workers,
 )
@@ -74,13 +75,14 @@ class FakeTarget:
 @dataclass
 class FakeMetrics:
     waiting: dict[str, float | None]
+    stalled: Stalled = ()
 
     def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         def sample_of(waiting: float | None) -> QueueSample | Missing:
             return Missing("timeout", "too slow") if waiting is None else QueueSample(now(), waiting, 1.0)
 
         return {
-            name: TargetMetrics((f"{name}-queue",), sample_of(waiting))
+            name: TargetMetrics((f"{name}-queue",), sample_of(waiting), stalled=self.stalled)
             for name, waiting in self.waiting.items()
         }
 
@@ -228,6 +230,16 @@ def test_a_change_that_was_not_applied_begins_no_cooldown() -> None:
     controller.step(metrics, [Managed("mail", policy, mail)], 5.0)
     controller.step(FakeMetrics({"mail": 400}), [Managed("mail", policy, mail)], 5.0)
     assert mail.calls[2:] == [(2, 8)]
+
+
+def test_jobs_that_stalled_are_saved_also_while_the_metrics_are_away() -> None:
+    state, metrics = RecordingState(), FakeMetrics({"mail": 1.0}, stalled=((2000.0, 7.0),))
+    controller = Controller(state)
+    for waiting in (1.0, None):
+        metrics.waiting["mail"] = waiting
+        controller.step(metrics, managed(mail=FakeTarget()), 5.0)
+        assert state.saved["mail"].stalled == ((2000.0, 7.0),)
+        metrics.stalled = ()
 
 
 def test_a_removed_target_is_forgotten() -> None:

@@ -219,3 +219,24 @@ def test_the_counter_of_another_exporter_says_nothing() -> None:
         assert isinstance(combined, QueueSample)
         found.append(combined.unseen or 0.0)
     assert [after - before for before, after in pairwise(found)] == [0.0, 1.0, 0.0]
+
+
+def test_those_of_before_a_restart_count_until_their_time() -> None:
+    sample = QueueSample(1000.0, 1.0, 1.0, completed=10.0, failed=0.0, stalled=9.0)
+    known = ((990.0, 2.0), (1060.0, 5.0), (1e9, 3.0))  # over, running, of another clock
+    first, totals = continue_totals(None, {QUEUE: sample}, {QUEUE: "a"}, 1000.0, stalled=known)
+    assert isinstance(first, QueueSample)
+    later = sample._replace(at=1070.0)
+    second, _ = continue_totals(totals, {QUEUE: later}, {QUEUE: "a"}, 1070.0)
+    assert isinstance(second, QueueSample)
+    assert (first.unseen, second.unseen) == (5.0, 0.0)
+
+
+def test_entries_of_an_hour_of_stalls_are_few() -> None:
+    totals: TargetTotals | None = None
+    for at in range(0, 7200, 5):
+        sample = QueueSample(float(at), 1.0, 1.0, completed=10.0, failed=0.0, stalled=float(at))
+        sample = sample._replace(duration_sum=1e9, duration_count=10.0)
+        _, totals = continue_totals(totals, {QUEUE: sample}, {QUEUE: "a"}, float(at))
+    assert totals is not None
+    assert len(totals.stalled) <= 362

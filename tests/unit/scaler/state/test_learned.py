@@ -12,7 +12,7 @@ MEMORY = initial_memory(PolicySettings())
 
 
 def test_what_is_written_is_read_again() -> None:
-    learned = Learned(MEMORY, (1.5, 30.25), 4)
+    learned = Learned(MEMORY, (1.5, 30.25), 4, ((1800.0, 7.0), (1810.0, 1.0)))
     assert load_learned(dump_learned(learned)) == (learned, [])
     assert load_learned(dump_learned(Learned())) == (Learned(), [])
 
@@ -29,6 +29,11 @@ def test_a_file_of_an_earlier_version_has_no_start_times() -> None:
         ({"start_times": ["soon"]}, "start_times: should be a list of seconds"),
         ({"start_times": [-1.0]}, "start_times: should be a list of seconds"),
         ({"start_times": [float("nan")]}, "start_times: should be a list of seconds"),
+        ({"stalled": 3}, "stalled: should be a list of times and numbers of jobs"),
+        ({"stalled": [[1.0]]}, "stalled: should be a list of times and numbers of jobs"),
+        ({"stalled": [[1.0, float("nan")]]}, "stalled: should be a list of times and numbers of jobs"),
+        ({"stalled": [[1.0, -2]]}, "stalled: should be a list of times and numbers of jobs"),
+        ({"stalled": [["soon", 2]]}, "stalled: should be a list of times and numbers of jobs"),
         ({"workers": "many"}, "workers: should be a number of workers, or null"),
         ({"workers": True}, "workers: should be a number of workers, or null"),
         ({"policy": "magic"}, "there is no policy 'magic'"),
