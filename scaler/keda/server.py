@@ -1,10 +1,11 @@
 """The gRPC server that KEDA asks: externalscaler.ExternalScaler, on a loop in a thread of its own.
 
 A loop, not gRPC's own threads: those are held by a stream each, and a thousand ScaledObjects with push
-triggers would need a thousand. Here a stream costs some KB, streams have a bound of their own below that of
-all requests, and no number of them keeps a request from being answered.
+triggers would need a thousand. Here streams have a bound of their own below that of all requests, and no
+number of them keeps a request from being answered: a step costs 9 ms of CPU with a thousand, and a change for
+all of them 95 ms.
 
-Imported only where `keda.listen` is set: grpc takes 20 MB.
+Imported only where `keda.listen` is set: with gRPC's own seven threads it takes 13 MB, and a stream 24 KB.
 """
 
 from __future__ import annotations

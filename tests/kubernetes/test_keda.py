@@ -168,7 +168,7 @@ def test_a_port_that_is_taken_ends_the_start(kubeconfig: str, tmp_path: Path) ->
 
 
 def test_without_the_setting_grpc_is_not_loaded() -> None:
-    """It takes a tenth of a second and 20 MB."""
+    """With its threads it takes 13 MB."""
     code = (
         "import sys; from scaler.run import Scaler; from scaler.keda.external import ExternalScaler; "
         "from scaler.config.settings import ScalerSettings; ExternalScaler(ScalerSettings()); "

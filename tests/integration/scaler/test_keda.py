@@ -270,8 +270,12 @@ def test_an_address_that_is_taken_is_told() -> None:
 
 def test_two_servers_do_not_share_a_port(server: KedaServer) -> None:
     port = int(server.address.rpartition(":")[2])
-    with pytest.raises(BindError, match=r"^address already in use$"):
-        KedaServer("127.0.0.1", port, Decisions([])).start()
+    second = KedaServer("127.0.0.1", port, Decisions([]))
+    try:
+        with pytest.raises(BindError, match=r"^address already in use$"):
+            second.start()
+    finally:
+        assert second.stop()
 
 
 @pytest.fixture
