@@ -30,6 +30,7 @@ from bench.faults.plan import INTERVAL, LOADS, SECONDS, Fault, Kind, arrivals, f
 from bench.faults.steady import growth, strange_alerts, unanswered
 from bench.faults.stream import StreamTally, uncounted
 from bench.faults.world import World, running_world
+from lab.redis import RedisError
 
 _RECORDS = TypeAdapter(tuple[list[Fault], list[Outcome]])
 _NOTHING_LEFT = {"active": 0, "waiting": 0, "delayed": 0}
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for thread in threads:
             thread.start()
         try:
-            happened = _play(world, seconds, planned)
+            happened, not_injected = _play(world, seconds, planned)
             adding.join()
             streamed.set()
             streaming.join()
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "processes that outlived their scaler": world.orphans(),
             "scrapes during attacks": list(unanswered(world.failed_scrapes(), happened)),
             "alerts": list(strange_alerts(world.fired(), happened)),
+            "faults that this bench could not begin or end": not_injected,
         }
     if options.record:
         options.record.write_bytes(_RECORDS.dump_json((happened, outcomes)))
@@ -127,19 +129,23 @@ def kinds_of(text: str) -> list[Kind]:
     return [known[name] for name in names]
 
 
-def _play(world: World, seconds: float, planned: Sequence[Fault]) -> list[Fault]:
-    """Begin and end each fault at its time; the faults as they happened."""
-    happened = []
+def _play(world: World, seconds: float, planned: Sequence[Fault]) -> tuple[list[Fault], list[str]]:
+    """Begin and end each fault at its time; the faults as they happened, and a line for each that could not
+    be begun or ended: what was seen of the others is judged all the same."""
+    happened, not_injected = [], []
     for fault in planned:
         time.sleep(max(0.0, fault.begin - world.now))
         began = world.now
         print(f"{began:6.0f} s  {fault.kind}, {fault.load}", file=sys.stderr, flush=True)
-        end = begin(world, fault)
-        time.sleep(max(0.0, began + fault.end - fault.begin - world.now))
-        end()
+        try:
+            end = begin(world, fault)
+            time.sleep(max(0.0, began + fault.end - fault.begin - world.now))
+            end()
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+            not_injected.append(f"{fault.kind}, {fault.load} at {began:.0f} s: {error}")
         happened.append(Fault(fault.kind, fault.load, began, world.now))
     time.sleep(max(0.0, seconds - world.now))
-    return happened
+    return happened, not_injected
 
 
 if __name__ == "__main__":
