@@ -85,7 +85,7 @@ def _substance(status: Json) -> dict[str, Any]:
                 str(entry.get("type")),
                 str(entry.get("status")),
                 str(entry.get("reason")),
-                str(entry.get("message")) if entry.get("type") in {"Ready", _ORDER} else "",
+                str(entry.get("message")) if str(entry.get("type")) in {"Ready", _ORDER} else "",
             )
             for entry in conditions
             if isinstance(entry, Mapping)
@@ -175,9 +175,8 @@ def _decisions(step: TargetStep, before: Json) -> list[Any]:
 
 
 def _known_decisions(before: Json) -> list[Any]:
-    return [entry for entry in _list_of(before.get("decisions")) if isinstance(entry, Mapping)][
-        :MOST_DECISIONS
-    ]
+    decisions = [entry for entry in _list_of(before.get("decisions")) if isinstance(entry, Mapping)]
+    return decisions[:MOST_DECISIONS]
 
 
 def _list_of(value: object) -> list[Any]:
