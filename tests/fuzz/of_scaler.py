@@ -9,7 +9,9 @@ from io import StringIO
 from math import inf, isfinite
 from typing import Any, Final
 
+from scaler.config.admission import Candidate, admit
 from scaler.config.policy_layers import checked_policy
+from scaler.config.scaled_queue import SpecError, target_of
 from scaler.config.settings import ScalerSettings
 from scaler.decision.jsonl import reply_to_lines
 from scaler.decision.step import dump_memory, step
@@ -17,7 +19,10 @@ from scaler.kube.config_map_store import raw_state
 from scaler.kube.election import acquire_or_renew, record_of
 from scaler.kube.errors import error_of_response
 from scaler.kube.objects import conflicts_of, pod_of, workload_of, workload_of_scale
-from scaler.model import Missing, Observation, QueueSample
+from scaler.kube.scaled_queues.annotations import orders_of
+from scaler.kube.scaled_queues.objects import scaled_queue_of
+from scaler.kube.scaled_queues.status import Declaration, differs, status_without_step
+from scaler.model import Control, Missing, Observation, QueueSample
 from scaler.prometheus.histogram import run_time_p99s
 from scaler.prometheus.matched_queues import MatchedQueues, observe_queues
 from scaler.prometheus.parse import matrix, read_answer, vector
@@ -135,6 +140,30 @@ def _kubernetes(data: Any) -> object:
     return taken
 
 
+def _scaled_queue(data: Any) -> object:
+    """An object as a target, its orders, and a status beside the one that it has."""
+    if not isinstance(data, dict):
+        return REFUSED
+    try:
+        queue = scaled_queue_of(data)
+    except ValueError:
+        return REFUSED
+    orders = orders_of(queue.annotations, by=str(queue.ref), at=_AT)
+    orders.joined(Control(), _AT)
+    target, problem = None, ""
+    try:
+        target = target_of(queue.namespace, queue.name, queue.spec)
+    except SpecError as error:
+        problem = str(error)
+    candidate = Candidate(queue.created, queue.key, target, problem)
+    [verdict] = admit(ScalerSettings(), [candidate], 1, home="shop").values()
+    declaration = Declaration(queue.generation, verdict, orders.problem)
+    status = status_without_step(declaration, queue.status, _AT)
+    json.dumps(status)
+    differs(status, queue.status)
+    return REFUSED if verdict.target is None else None
+
+
 def _lines(raw: bytes) -> object:
     """As `scaling decide` reads them: each line has its reply, which is JSON."""
     replies = StringIO()
@@ -167,6 +196,7 @@ TARGETS_OF_SCALER: Final = (
         words=(b'"learned"', b'"guards"', b'"policy"', b"null", b"NaN", b"Infinity", b"[]", b"{}", b"1e400"),
     ),
     Target("kubernetes", JSON, _kubernetes),
+    Target("scaled_queue", JSON, _scaled_queue),
     Target("config_map", JSON, _config_map, (StateError,), words=(b"{}", b"[]", b"null", b"eJw=")),
     Target("decide", LINES, lambda data: _lines(LINES.encoded(data))),
     Target(

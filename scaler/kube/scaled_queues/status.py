@@ -66,7 +66,7 @@ def status_without_step(declaration: Declaration, before: Json, at: float) -> di
     return {
         "observedGeneration": declaration.generation,
         **unknown,
-        "decisions": list(before.get("decisions") or ()),
+        "decisions": _known_decisions(before),
         "conditions": _conditions(ready, {}, declaration, before, at),
     }
 
@@ -85,7 +85,7 @@ def _substance(status: Json) -> dict[str, Any]:
                 str(entry.get("type")),
                 str(entry.get("status")),
                 str(entry.get("reason")),
-                str(entry.get("message")) if entry.get("type") in {"Ready", _ORDER} else "",
+                str(entry.get("message")) if str(entry.get("type")) in {"Ready", _ORDER} else "",
             )
             for entry in conditions
             if isinstance(entry, Mapping)
@@ -161,9 +161,9 @@ def _entry(
 
 def _decisions(step: TargetStep, before: Json) -> list[Any]:
     """The newest first."""
-    known = _list_of(before.get("decisions"))
+    known = _known_decisions(before)
     if not isinstance(step.acted, Applied) or step.decision is None or not isinstance(step.workers, Ok):
-        return known[:MOST_DECISIONS]
+        return known
     decision = {
         "time": api_time(step.time),
         "from": step.workers.value.requested,
@@ -172,6 +172,11 @@ def _decisions(step: TargetStep, before: Json) -> list[Any]:
         "sentence": step.decision.sentence[:_LONGEST_SENTENCE],
     }
     return [decision, *known][:MOST_DECISIONS]
+
+
+def _known_decisions(before: Json) -> list[Any]:
+    decisions = [entry for entry in _list_of(before.get("decisions")) if isinstance(entry, Mapping)]
+    return decisions[:MOST_DECISIONS]
 
 
 def _list_of(value: object) -> list[Any]:
