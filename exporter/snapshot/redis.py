@@ -13,6 +13,7 @@ Role: TypeAlias = Literal["master", "replica", "unknown"]
 CLUSTER_SLOTS: Final = 16384
 """Hash slots of a Redis Cluster (Cluster specification)."""
 _MOST: Final = 1e30  # and not 1e308, which in another unit is infinite
+_LEAST: Final = 1e-30  # but 0: what is divided by 1e-320 is infinite too
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Info:
         return self.fields.get(name)
 
     def number(self, name: str) -> float | None:
-        """The field as a number; None if it is absent, no number, or larger than any figure of a server."""
+        """The field as a number; None if it is absent, no number, or of a size that no server has."""
         raw = self.fields.get(name)
         if raw is None:
             return None
@@ -33,7 +34,7 @@ class Info:
             number = float(raw)
         except ValueError:
             return None
-        return number if abs(number) <= _MOST else None  # not for NaN either
+        return number if number == 0 or _LEAST <= abs(number) <= _MOST else None  # not for NaN either
 
 
 @dataclass(frozen=True, slots=True)

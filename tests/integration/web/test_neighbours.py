@@ -60,12 +60,16 @@ def took(program: Program, path: str) -> float:
     return time.monotonic() - begun
 
 
+MANY = 130
+"""Questions: 40 are asked at once, for 5 s, so that the last ten have no turn in 10 s."""
+
+
 def test_a_scaler_that_drips_does_not_take_the_threads_of_scrapes(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     with dripping() as url:
         environ = {"REDIS_URL": redis_server.url, "SCALER_URL": url, "CRON_API_KEY": FULL}
-        with running(tmp_path, "monitor", environ, {}) as program, ThreadPoolExecutor(90) as pool:
+        with running(tmp_path, "monitor", environ, {}) as program, ThreadPoolExecutor(MANY) as pool:
 
             def ask(_: int) -> tuple[int, float]:
                 begun = time.monotonic()
@@ -77,7 +81,7 @@ def test_a_scaler_that_drips_does_not_take_the_threads_of_scrapes(
                 )
                 return answer.status_code, time.monotonic() - begun
 
-            asked = [pool.submit(ask, number) for number in range(90)]
+            asked = [pool.submit(ask, number) for number in range(MANY)]
             time.sleep(0.5)
             while not all(answer.done() for answer in asked):
                 assert took(program, "/metrics") < 2
@@ -85,7 +89,9 @@ def test_a_scaler_that_drips_does_not_take_the_threads_of_scrapes(
                 time.sleep(0.1)
             answers = [answer.result() for answer in asked]
             assert {status for status, _ in answers} == {503, 504}, "of those 503 whose turn did not come"
-            assert max(seconds for _, seconds in answers) < 16  # 10 s for a turn, and the scaler's 5 s
+            assert (
+                max(seconds for _, seconds in answers) < 22
+            )  # 10 s for a turn, 5 s of the scaler, and the load
             assert program.samples()['oxherd_http_refused_total{reason="late"}'] > 0
             assert took(program, "/readyz") < 1
 

@@ -120,9 +120,9 @@ def test_whole(raw: str, expected: int | None) -> None:
     assert whole_number(parse_info(""), "a") is None
 
 
-@pytest.mark.parametrize("raw", ["inf", "-inf", "nan", "1e308", "-1e308", "x", ""])
+@pytest.mark.parametrize("raw", ["inf", "-inf", "nan", "1e308", "-1e308", "1e-320", "-1e-320", "x", ""])
 def test_what_is_no_figure_of_a_server(raw: str) -> None:
-    """1e308 kB are an infinite number of bytes."""
+    """1e308 kB are an infinite number of bytes, and so is a share of 1e-320 of them."""
     assert parse_info(f"a:{raw}").number("a") is None
     assert parse_info("a:-7.5").number("a") == -7.5
 
