@@ -11,8 +11,8 @@ from scaler.config.scaled_queue import target_of
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
 from scaler.configuration import Reloader
-from scaler.declared import NO_ORDERS, NOTHING, Declared, Orders
-from scaler.sources import TargetSources
+from scaler.sources.declared import NO_ORDERS, NOTHING, Declared, Orders
+from scaler.sources.target_sources import TargetSources
 from service.config.load import ConfigError
 
 OWN = "targets: [{name: own, queues: [own], kubernetes: {name: own}}]"

@@ -8,8 +8,8 @@ import pytest
 from kubernetes.config import incluster_config
 
 from scaler.config.settings import KubernetesSettings
-from scaler.kube import api
 from scaler.kube.api import KubeApi
+from scaler.kube.wire import credentials
 
 
 def test_a_pod_reads_the_token_that_replaced_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_a_pod_reads_the_token_that_replaced_its_own(tmp_path: Path, monkeypatch
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
-    monkeypatch.setattr(api, "_SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(credentials, "_SERVICE_ACCOUNT", tmp_path)
     client = KubeApi(KubernetesSettings())
     first = client._token()
     assert "bearer token" in first.values()
