@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from scaler.busy import BusyLookup, ExporterBusy
 from scaler.config.settings import ScalerSettings, TargetSettings
-from scaler.declared import NOTHING, Declared
 from scaler.model import Condition
+from scaler.sources.declared import NOTHING, Declared
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep

@@ -17,7 +17,6 @@ from scaler.config.settings import PolicySettings
 from scaler.decision.capacity import Demand, share
 from scaler.decision.concurrency_check import ExcessJobs, jobs_in_excess, most_jobs, update_excess
 from scaler.decision.step import TargetMemory, record_scaling, step, with_number_of
-from scaler.declared import NO_ORDERS, Orders
 from scaler.model import (
     Applied,
     Condition,
@@ -29,6 +28,7 @@ from scaler.model import (
     TargetMetrics,
     Workers,
 )
+from scaler.sources.declared import NO_ORDERS, Orders
 from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.step_result import TOTAL_LIMIT, StepCounters, StepResult, TargetStep

@@ -23,7 +23,7 @@ from scaler.keda.external import ExternalScaler
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.rhythm import Rhythm, next_step
-from scaler.sources import TargetSources
+from scaler.sources.target_sources import TargetSources
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.state.store import Update

@@ -9,8 +9,8 @@ from typing import Any, Final
 from scaler.config.scaled_queue import (
     GROUP,
     KIND,
-    LONGEST_NAME,
-    MOST_QUEUES,
+    LONGEST_QUEUE_NAME,
+    MOST_DECLARED_QUEUES,
     PLURAL,
     POLICY_NAMES,
     REFERENCE_NAMES,
@@ -118,10 +118,10 @@ def _spec() -> Json:
     for name in ("apiVersion", "kind"):
         reference[name]["default"] = workload[REFERENCE_NAMES[name]]["default"]
     own = {name: structural(fields[key]) for name, key in TARGET_NAMES.items()}
-    queue = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
-    own["queues"] |= {"items": queue, "maxItems": MOST_QUEUES, "x-kubernetes-list-type": "set"}
-    own["prefix"] |= {"default": fields["prefix"]["default"], "maxLength": LONGEST_NAME}
-    own["queueSloSeconds"] |= {"maxProperties": MOST_QUEUES}
+    queue = {"type": "string", "minLength": 1, "maxLength": LONGEST_QUEUE_NAME}
+    own["queues"] |= {"items": queue, "maxItems": MOST_DECLARED_QUEUES, "x-kubernetes-list-type": "set"}
+    own["prefix"] |= {"default": fields["prefix"]["default"], "maxLength": LONGEST_QUEUE_NAME}
+    own["queueSloSeconds"] |= {"maxProperties": MOST_DECLARED_QUEUES}
     return {
         "type": "object",
         "description": "What is left out is as in the settings of the scaler: its `policies` and `defaults`.",

@@ -13,7 +13,7 @@ from scaler.config.target_checks import idle_problem, policy_problem, slo_proble
 Refusal: TypeAlias = Literal["SpecInvalid", "WorkloadTaken", "QueueTaken", "TooMany"]
 
 
-class Candidate(NamedTuple):
+class DeclaredTarget(NamedTuple):
     """A target as it is declared. `created` orders those that exclude each other; `target` is None where it
     cannot be read, which `problem` explains; `before` is the one that was taken last, if any."""
 
@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
 
 
 def admit(
-    settings: ScalerSettings, candidates: Iterable[Candidate], most: int, *, home: str | None = None
+    settings: ScalerSettings, candidates: Iterable[DeclaredTarget], most: int, *, home: str | None = None
 ) -> Mapping[str, Verdict]:
     """By name. The settings' targets count more than all others, and older ones more than later ones; of one
     that is not valid now the last valid one stays. At most so many are taken. `home`: the namespace of
@@ -51,7 +51,7 @@ def admit(
     return verdicts
 
 
-def _verdict(settings: ScalerSettings, taken: _Taken, candidate: Candidate) -> Verdict:
+def _verdict(settings: ScalerSettings, taken: _Taken, candidate: DeclaredTarget) -> Verdict:
     problem = candidate.problem or _problem(settings, candidate.target)
     target = candidate.target
     if problem:

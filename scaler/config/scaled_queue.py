@@ -18,9 +18,9 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "ScaledQueue"
 PLURAL: Final = "scaledqueues"
 
-MOST_QUEUES: Final = 100
+MOST_DECLARED_QUEUES: Final = 100
 """Queues of an object, and entries of its queueSloSeconds, at most."""
-LONGEST_NAME: Final = 512
+LONGEST_QUEUE_NAME: Final = 512
 """Letters of the name of a queue, of a pattern, of a prefix, at most."""
 
 POLICY_NAMES: Final = {to_camel(key): key for key in POLICY_KEYS if key != "enabled"}
@@ -80,10 +80,10 @@ def _check_sizes(target: TargetSettings) -> None:
         ("queueSloSeconds", tuple(target.queue_slo_seconds)),
         ("prefix", (target.prefix,)),
     ):
-        if len(texts) > MOST_QUEUES:
-            raise SpecError(f"spec.{field}: should have at most {MOST_QUEUES} entries")
-        if any(len(text) > LONGEST_NAME for text in texts):
-            raise SpecError(f"spec.{field}: should have at most {LONGEST_NAME} letters each")
+        if len(texts) > MOST_DECLARED_QUEUES:
+            raise SpecError(f"spec.{field}: should have at most {MOST_DECLARED_QUEUES} entries")
+        if any(len(text) > LONGEST_QUEUE_NAME for text in texts):
+            raise SpecError(f"spec.{field}: should have at most {LONGEST_QUEUE_NAME} letters each")
     if "" in target.queues:
         raise SpecError("spec.queues: a name should not be empty")
 

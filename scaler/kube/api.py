@@ -22,7 +22,7 @@ from scaler.config.settings import KubernetesSettings
 from scaler.kube.errors import KubeError, error_of_response
 from scaler.kube.objects import FIELD_MANAGER, Json, Ref, scaled_resource
 from scaler.kube.wire.bodies import BoundedRefusals, EventLines, unreachable, whole_body
-from scaler.kube.wire.credentials import NoClusterError, configure
+from scaler.kube.wire.credentials import NoClusterError, configure_client
 from service.clock import Deadline, monotonic
 from service.json_text import TooLargeJsonError, read_json
 from service.rate_limit import TokenBucket
@@ -51,7 +51,7 @@ class KubeApi:
         configuration = client.Configuration()
         configuration.retries = False  # a hidden retry would be late, and not counted
         configuration.connection_pool_maxsize = _POOL_SIZE
-        namespace = configure(configuration, settings)
+        namespace = configure_client(configuration, settings)
         self._settings = settings
         self.namespace: Final = settings.namespace or namespace or "default"
         self._client = client.ApiClient(configuration)
@@ -275,7 +275,7 @@ class KubeApi:
             if self._token() == token and monotonic() - self._reloaded_at >= _RELOAD_SECONDS:
                 self._reloaded_at = monotonic()
                 try:
-                    configure(self._client.configuration, self._settings)
+                    configure_client(self._client.configuration, self._settings)
                 except NoClusterError as error:  # a file that is being written
                     log.warning("cannot read the credential again", extra={"error": str(error)})
             return self._token() != token

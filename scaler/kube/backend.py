@@ -7,7 +7,6 @@ from typing import Final
 
 from scaler.busy import ExporterBusy
 from scaler.config.settings import ScalerSettings, TargetSettings, exporter_url_of
-from scaler.declared import NOTHING, Declared
 from scaler.kube.api import KubeApi
 from scaler.kube.config_map_store import ConfigMapStore
 from scaler.kube.conflicts import OtherAutoscalers
@@ -19,6 +18,7 @@ from scaler.kube.scaled_queues.source import ScaledQueues
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
 from scaler.model import Condition
+from scaler.sources.declared import NOTHING, Declared
 from scaler.state.file_store import FileStore
 from scaler.state.store import Store
 from scaler.step_result import TargetStep

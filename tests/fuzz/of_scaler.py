@@ -9,7 +9,7 @@ from io import StringIO
 from math import inf, isfinite
 from typing import Any, Final
 
-from scaler.config.admission import Candidate, admit
+from scaler.config.admission import DeclaredTarget, admit
 from scaler.config.policy_layers import checked_policy
 from scaler.config.scaled_queue import SpecError, target_of
 from scaler.config.settings import ScalerSettings
@@ -155,7 +155,7 @@ def _scaled_queue(data: Any) -> object:
         target = target_of(queue.namespace, queue.name, queue.spec)
     except SpecError as error:
         problem = str(error)
-    candidate = Candidate(queue.created, queue.key, target, problem)
+    candidate = DeclaredTarget(queue.created, queue.key, target, problem)
     [verdict] = admit(ScalerSettings(), [candidate], 1, home="shop").values()
     declaration = Declaration(queue.generation, verdict, orders.problem)
     status = status_without_step(declaration, queue.status, _AT)

@@ -19,6 +19,7 @@ from tests.support.fake_prometheus import FakePrometheus, fake_prometheus
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT
 from tests.support.kubernetes.front import Front
+from tests.support.kubernetes.manifests import of
 from tests.support.kubernetes.rules import RULES, scaled_queue_rules
 from tests.support.kubernetes.scaled_queues import ScaledQueueAdmin
 from tests.support.kubernetes.scalers import settings
@@ -247,6 +248,23 @@ def test_a_status_is_written_on_a_change_and_seldom(
     eventually(lambda: process.controller.counters.steps >= steps + 5, "steps")
     written = front.requested("PATCH .*/scaledqueues/mail/status")
     assert len(written) <= 1, "nothing has changed but ages"
+
+
+def test_the_rights_of_the_manifests_are_enough(
+    admin: Admin, front: Front, queues: ScaledQueueAdmin, scaler_of: ScalerOf, waiting: Waiting
+) -> None:
+    """Those of the base, and the ClusterRole: no Role that names a workload."""
+    own = [rule for role in of("base", "Role") for rule in role["rules"]]
+    admin.rules(ACCOUNT, [*own, *scaled_queue_rules()])
+    admin.workload("mail", 1)
+    queues.apply("mail", **FAST)
+    waiting.jobs = 20
+    scaler_of()
+    replicas(admin, 4)
+    eventually(lambda: queues.status("mail").get("current") == 4, "current")
+    eventually(lambda: "ScaledUp" in queues.events("mail"), "an Event")
+    refused = [request for request in front.recorded if request.status == 403]
+    assert [f"{request.method} {request.path}" for request in refused] == []
 
 
 def test_all_namespaces_need_a_binding_of_the_cluster(

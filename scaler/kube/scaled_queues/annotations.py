@@ -7,9 +7,9 @@ from typing import Final
 
 from scaler.config.scaled_queue import GROUP
 from scaler.config.settings import MOST_WORKERS
-from scaler.declared import NO_ORDERS, Orders
 from scaler.kube.objects import parsed_bool, unix_seconds
 from scaler.model import Override
+from scaler.sources.declared import NO_ORDERS, Orders
 
 PAUSED: Final = f"{GROUP}/paused"
 OVERRIDE: Final = f"{GROUP}/override"

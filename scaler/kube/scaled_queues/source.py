@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from scaler.config.admission import Candidate, Verdict, admit
+from scaler.config.admission import DeclaredTarget, Verdict, admit
 from scaler.config.scaled_queue import SpecError, target_of
 from scaler.config.settings import ALL_NAMESPACES, ScaledQueueSettings, ScalerSettings, TargetSettings
-from scaler.declared import NOTHING, Declared, Orders
 from scaler.kube.api import KubeApi
 from scaler.kube.events import EventWriter
 from scaler.kube.fence import Fence
@@ -20,6 +19,7 @@ from scaler.kube.scaled_queues.reflector import Reflector
 from scaler.kube.scaled_queues.status import Declaration, differs, status_of_step, status_without_step
 from scaler.kube.scaled_queues.writer import StatusWriter
 from scaler.model import Condition
+from scaler.sources.declared import NOTHING, Declared, Orders
 from scaler.step_result import TargetStep
 from scaler.transitions import Transition
 from service.clock import now
@@ -117,7 +117,7 @@ class ScaledQueues:
             log.info("scaled queues changed", extra={"targets": len(targets), "objects": len(self._objects)})
         self._declared = Declared(self._declared.targets if same else tuple(targets), orders)
 
-    def _candidate(self, queue: ScaledQueue) -> Candidate:
+    def _candidate(self, queue: ScaledQueue) -> DeclaredTarget:
         known = self._parsed.get(queue.key)
         if known is None or known[:2] != (queue.uid, queue.generation):
             target, problem = None, ""
@@ -129,7 +129,9 @@ class ScaledQueues:
                 problem = str(error)
             known = self._parsed[queue.key] = (queue.uid, queue.generation, target, problem)
         uid, valid = self._valid.get(queue.key, ("", None))
-        return Candidate(queue.created, queue.key, known[2], known[3], valid if uid == queue.uid else None)
+        return DeclaredTarget(
+            queue.created, queue.key, known[2], known[3], valid if uid == queue.uid else None
+        )
 
     def _orders_of(self, queue: ScaledQueue) -> Orders:
         known = self._orders.get(queue.key)

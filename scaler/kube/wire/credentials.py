@@ -17,7 +17,7 @@ class NoClusterError(Exception):
     """No API server is configured; the text says what is missing. It never holds a credential."""
 
 
-def configure(configuration: Any, settings: KubernetesSettings) -> str | None:
+def configure_client(configuration: Any, settings: KubernetesSettings) -> str | None:
     """Fill it in from the kubeconfig if one is set, else from the pod; the namespace that belongs to it."""
     try:
         if settings.kubeconfig:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaler.config.admission import Candidate, Verdict, admit
+from scaler.config.admission import DeclaredTarget, Verdict, admit
 from scaler.config.scaled_queue import target_of
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.config.validation import load_scaler_settings
@@ -26,11 +26,11 @@ def target(name: str, **spec: Any) -> TargetSettings:
     return target_of("shop", name, {"targetRef": {"name": name}, "queues": [name]} | spec)
 
 
-def candidate(name: str, created: str = "2026", **spec: Any) -> Candidate:
-    return Candidate(created, f"shop/{name}", target(name, **spec))
+def candidate(name: str, created: str = "2026", **spec: Any) -> DeclaredTarget:
+    return DeclaredTarget(created, f"shop/{name}", target(name, **spec))
 
 
-def verdicts(*candidates: Candidate, most: int = 10, text: str = OWN) -> dict[str, Verdict]:
+def verdicts(*candidates: DeclaredTarget, most: int = 10, text: str = OWN) -> dict[str, Verdict]:
     admitted = admit(settings(text), candidates, most, home="shop")
     return {name.removeprefix("shop/"): verdict for name, verdict in admitted.items()}
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_taken_is_told_by_its_field(spec: dict[str, Any], reason:
 
 
 def test_the_same_workload_of_another_namespace_or_api_is_another_one() -> None:
-    elsewhere = Candidate(
+    elsewhere = DeclaredTarget(
         "1", "news/a", target_of("news", "a", {"targetRef": {"name": "own-worker"}, "queues": ["a"]})
     )
     rollout = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "own-worker"}
@@ -96,7 +96,7 @@ def test_an_older_one_counts_more_whatever_the_order() -> None:
 
 def test_of_an_invalid_one_the_last_valid_spec_stays() -> None:
     before = target("a", maxWorkers=5)
-    invalid = Candidate("1", "shop/a", None, "spec.maxWorkers: should be a whole number", before)
+    invalid = DeclaredTarget("1", "shop/a", None, "spec.maxWorkers: should be a whole number", before)
     verdict = verdicts(invalid)["a"]
     assert verdict.target == before
     assert verdict.reason == "SpecInvalid"

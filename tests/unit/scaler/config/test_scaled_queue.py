@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaler.config.scaled_queue import MOST_QUEUES, POLICY_NAMES, SpecError, spec_of, target_of
+from scaler.config.scaled_queue import MOST_DECLARED_QUEUES, POLICY_NAMES, SpecError, spec_of, target_of
 from scaler.config.settings import POLICY_KEYS, TargetSettings, WorkloadSettings
 
 SPEC: dict[str, Any] = {"targetRef": {"name": "mail-worker"}, "queues": ["mail"]}
@@ -68,7 +68,10 @@ def test_the_mode_is_that_of_the_settings(mode: str) -> None:
         ({"maxWorkers": "5"}, "spec.maxWorkers: should be a whole number"),
         ({"queues": []}, "spec.queues: should not be empty"),
         ({"queues": ["a", ""]}, "spec.queues: a name should not be empty"),
-        ({"queues": ["x"] * (MOST_QUEUES + 1)}, f"spec.queues: should have at most {MOST_QUEUES} entries"),
+        (
+            {"queues": ["x"] * (MOST_DECLARED_QUEUES + 1)},
+            f"spec.queues: should have at most {MOST_DECLARED_QUEUES} entries",
+        ),
         ({"queues": ["x" * 600]}, "spec.queues: should have at most 512 letters each"),
         ({"queueSloSeconds": {"a": -1}}, "spec.queueSloSeconds.a: should be greater than 0"),
         ({"mode": "off"}, "spec.mode: should be 'act', 'advise' or 'shadow'"),

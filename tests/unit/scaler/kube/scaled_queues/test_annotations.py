@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scaler.declared import NO_ORDERS, Orders
 from scaler.kube.scaled_queues.annotations import orders_of
 from scaler.model import Control, Override
+from scaler.sources.declared import NO_ORDERS, Orders
 
 
 def orders(**annotations: str) -> Orders:

@@ -1,4 +1,4 @@
-"""Where targets come from: the settings, and what is declared where the workers run."""
+"""All targets as one value: those of the settings, and those declared where the workers run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from scaler.config.settings import ScalerSettings
 from scaler.configuration import Reloader
-from scaler.declared import NO_ORDERS, NOTHING, Declared, Orders
+from scaler.sources.declared import NO_ORDERS, NOTHING, Declared, Orders
 
 
 class TargetSources:
