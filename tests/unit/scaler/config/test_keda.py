@@ -7,7 +7,8 @@ import pytest
 from lab.tls import make_certificates
 from scaler import configuration
 from scaler.config.validation import load_scaler_settings
-from scaler.configuration import read_scaler_settings
+from scaler.configuration import read_scaler_settings, scaler_exposures
+from service.config import exposure
 from service.config.load import ConfigError
 
 
@@ -77,3 +78,12 @@ def test_certificates_are_read_before_the_start(settings: Path) -> None:
 def test_an_installation_without_grpc_is_told(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "find_spec", lambda name: None if name == "grpc" else name)
     assert error_of(settings).endswith("module grpc is missing: install oxherd[keda]")
+
+
+def test_a_key_that_every_user_can_read_is_told(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders of pytest are closed to them, so the mode of the file alone is looked at."""
+    monkeypatch.setattr(exposure, "mode_for_others", lambda path: f"{Path(path).stat().st_mode & 0o777:04o}")
+    loaded = read_scaler_settings({}, config=str(settings))
+    told = {found.setting: found for found in scaler_exposures(loaded, {})}["keda.tls.key_file"]
+    assert told.event == "secret readable by others"
+    assert told.facts["file"] == str(settings.parent / "server.key")
