@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +162,30 @@ def test_a_bookmark_keeps_the_version_recent(
     path = front.requested(WATCH)[1].path
     assert int(path.partition("resourceVersion=")[2].partition("&")[0]) >= version
     assert len(front.requested(LIST)) == 1
+
+
+def test_a_silent_watch_is_begun_again(
+    queues: ScaledQueueAdmin, front: Front, reflect: Callable[..., Reflector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that the network has forgotten: nothing comes, not even its end."""
+    monkeypatch.setattr(module, "_SILENCE_SECONDS", 0.5)
+    queues.apply("a")
+    reflector = reflect()
+    eventually(lambda: len(front.requested(WATCH)) >= 2, "another watch")
+    queues.apply("b")
+    eventually(lambda: names(reflector) == ["a", "b"], "the new one")
+    assert len(front.requested(LIST)) == 1
+
+
+def test_a_token_that_was_replaced_is_read_again(
+    admin: Admin, queues: ScaledQueueAdmin, server: FakeApi, reflect: Callable[..., Reflector], tmp_path: Path
+) -> None:
+    queues.apply("a")
+    reflector = reflect()
+    admin.kubeconfig(tmp_path / "kubeconfig", admin.new_account(ACCOUNT))
+    server.history.drop_watches()
+    queues.apply("b")
+    eventually(lambda: names(reflector) == ["a", "b"], "the new one")
 
 
 def test_half_an_hour_begins_with_a_list(
