@@ -36,7 +36,7 @@ _LASTING: Final = frozenset(
 )  # of a workload: time alone changes nothing
 
 
-class Refusal(NamedTuple):
+class NoAnswer(NamedTuple):
     """Why there is no answer: a code of gRPC, and a sentence."""
 
     code: Code
@@ -63,72 +63,72 @@ def decisions_of(
     return Decisions(targets, steps, result.time + result.took, ended, interval)
 
 
-def recommended(decisions: Decisions, name: str, now: float) -> int | Refusal:
+def recommended(decisions: Decisions, name: str, now: float) -> int | NoAnswer:
     """The number of workers of this target that the policy recommends; `now` on the clock of `ended`."""
     step = _fresh_step(decisions, name, now)
-    if isinstance(step, Refusal):
+    if isinstance(step, NoAnswer):
         return step
     number = step.recommended
     if number is None:
-        return Refusal("UNAVAILABLE", _why_no_number(step))
+        return NoAnswer("UNAVAILABLE", _why_no_number(step))
     if step.unknown is not None and number <= _current(step):
         why = f"{step.name}: at least {number}, as not all is known: {step.unknown.message}"
-        return Refusal("UNAVAILABLE", why)  # a lower bound is a reason to scale out, never in
+        return NoAnswer("UNAVAILABLE", why)  # a lower bound is a reason to scale out, never in
     return number
 
 
-def active(decisions: Decisions, name: str, now: float) -> bool | Refusal:
+def active(decisions: Decisions, name: str, now: float) -> bool | NoAnswer:
     """Whether the target needs a worker: False where the scaler itself would scale it to 0."""
     step = _fresh_step(decisions, name, now)
-    if isinstance(step, Refusal):
+    if isinstance(step, NoAnswer):
         return step
     if step.recommended is None or step.decision is None or isinstance(step.sample, Missing):
-        return Refusal("UNAVAILABLE", _why_no_number(step))
+        return NoAnswer("UNAVAILABLE", _why_no_number(step))
     if step.settings.min_workers > 0 or step.sample.needing_workers > 0:
         return True
     if step.unknown is not None:
-        return Refusal("UNAVAILABLE", f"{step.name}: not all is known: {step.unknown.message}")
+        return NoAnswer("UNAVAILABLE", f"{step.name}: not all is known: {step.unknown.message}")
     idle = step.decision.idle_seconds
     return idle is None or idle < step.settings.scale_to_zero_after_seconds
 
 
-def known_target(targets: Sequence[Serving], metadata: Mapping[str, str]) -> str | Refusal:
+def known_target(targets: Sequence[Serving], metadata: Mapping[str, str]) -> str | NoAnswer:
     """The name of the target that the metadata of a trigger mean by `target` or `queue`."""
     named, queue = metadata.get("target", ""), metadata.get("queue", "")
     if bool(named) == bool(queue):
         given = "has both" if named else "has neither"
-        return Refusal("INVALID_ARGUMENT", f"the trigger's metadata {given}: set target or queue")
+        return NoAnswer("INVALID_ARGUMENT", f"the trigger's metadata {given}: set target or queue")
     names = [target.name for target in targets]
     if named:
         return (
-            named if named in names else Refusal("NOT_FOUND", _unknown("no target is called", named, names))
+            named if named in names else NoAnswer("NOT_FOUND", _unknown("no target is called", named, names))
         )
     meant = [target.name for target in targets_serving(targets, queue)]
     if len(meant) == 1:
         return meant[0]
     if not meant:
         queues = {queue for target in targets for queue in target.queues}
-        return Refusal("NOT_FOUND", _unknown("no target serves queue", queue, queues))
+        return NoAnswer("NOT_FOUND", _unknown("no target serves queue", queue, queues))
     which = ", ".join(sorted(meant)[:_NEAR])
     why = f"several targets serve queue {_shown(queue)}: set target to one of them ({which})"
-    return Refusal("INVALID_ARGUMENT", why)
+    return NoAnswer("INVALID_ARGUMENT", why)
 
 
-def _fresh_step(decisions: Decisions, name: str, now: float) -> TargetStep | Refusal:
+def _fresh_step(decisions: Decisions, name: str, now: float) -> TargetStep | NoAnswer:
     """The step of the target, if it is by metrics that are not too old."""
     step = decisions.steps.get(name)
     if step is None:
-        return Refusal("UNAVAILABLE", f"{name}: the first step is not done yet")
+        return NoAnswer("UNAVAILABLE", f"{name}: the first step is not done yet")
     if isinstance(step.workers, Failed):
         code: Code = "FAILED_PRECONDITION" if step.workers.kind in _LASTING else "UNAVAILABLE"
-        return Refusal(code, f"{name}: {step.workers.message}")
+        return NoAnswer(code, f"{name}: {step.workers.message}")
     if isinstance(step.sample, Missing):
-        return Refusal("UNAVAILABLE", f"{name}: {step.sample.message}")
+        return NoAnswer("UNAVAILABLE", f"{name}: {step.sample.message}")
     age = decisions.at - step.sample.at + max(0.0, now - decisions.ended)
     most = max(step.settings.metrics_max_age_seconds, 2 * decisions.interval)
     if age > most:
         why = f"{name}: the last decision is by metrics that are {age:.0f} s old, over {most:g} s"
-        return Refusal("UNAVAILABLE", why)
+        return NoAnswer("UNAVAILABLE", why)
     return step
 
 

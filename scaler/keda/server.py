@@ -30,7 +30,7 @@ from scaler.keda.answers import (
     METRIC,
     METRIC_TARGET,
     Decisions,
-    Refusal,
+    NoAnswer,
     active,
     known_target,
     recommended,
@@ -207,29 +207,29 @@ class KedaServer:
 
     async def _is_active(self, raw: bytes, context: _Context) -> bytes:
         name = self._target_of(raw)
-        known = name if isinstance(name, Refusal) else active(self._decisions, name, self._clock())
-        answer = known if isinstance(known, Refusal) else is_active_response(active=known)
+        known = name if isinstance(name, NoAnswer) else active(self._decisions, name, self._clock())
+        answer = known if isinstance(known, NoAnswer) else is_active_response(active=known)
         return await self._answered("IsActive", answer, context)
 
     async def _metric_spec(self, raw: bytes, context: _Context) -> bytes:
         """The same for every target, also without a decision: KEDA makes its HPA of it."""
         name = self._target_of(raw)
-        answer = name if isinstance(name, Refusal) else metric_spec_response(METRIC, METRIC_TARGET)
+        answer = name if isinstance(name, NoAnswer) else metric_spec_response(METRIC, METRIC_TARGET)
         return await self._answered("GetMetricSpec", answer, context)
 
     async def _metrics(self, raw: bytes, context: _Context) -> bytes:
         return await self._answered("GetMetrics", self._metric_of(raw), context)
 
-    def _metric_of(self, raw: bytes) -> bytes | Refusal:
+    def _metric_of(self, raw: bytes) -> bytes | NoAnswer:
         try:
             request = read_metrics_request(raw)
         except ValueError as error:
             return _no_message(error)
         if request.metric != METRIC:
-            return Refusal("NOT_FOUND", f"there is no such metric, only {METRIC}")
+            return NoAnswer("NOT_FOUND", f"there is no such metric, only {METRIC}")
         name = known_target(self._decisions.targets, request.ref.metadata)
-        number = name if isinstance(name, Refusal) else recommended(self._decisions, name, self._clock())
-        return number if isinstance(number, Refusal) else metrics_response(METRIC, number)
+        number = name if isinstance(name, NoAnswer) else recommended(self._decisions, name, self._clock())
+        return number if isinstance(number, NoAnswer) else metrics_response(METRIC, number)
 
     async def _stream_is_active(self, raw: bytes, context: _Context) -> AsyncIterator[bytes]:
         """Whether the target is active, now and at each change. While that is not known the stream is silent:
@@ -238,24 +238,24 @@ class KedaServer:
         code = "CANCELLED"
         self.requests.streams += 1
         try:
-            known: bool | Refusal | None = None
+            known: bool | NoAnswer | None = None
             async for known in self._changes(raw):
-                if isinstance(known, Refusal):
+                if isinstance(known, NoAnswer):
                     break
                 yield is_active_response(active=known)
-            code = known.code if isinstance(known, Refusal) else "OK"
-            if isinstance(known, Refusal):
+            code = known.code if isinstance(known, NoAnswer) else "OK"
+            if isinstance(known, NoAnswer):
                 await _abort(context, known)
         finally:
             self.requests.streams -= 1
             self.requests.count("StreamIsActive", code)
 
-    async def _changes(self, raw: bytes) -> AsyncIterator[bool | Refusal]:
+    async def _changes(self, raw: bytes) -> AsyncIterator[bool | NoAnswer]:
         """What a stream is told until the server ends, or until no later decision can be told to it."""
         ref = _ref_of(raw)
         if self.requests.streams > MOST_STREAMS:
-            ref = Refusal("RESOURCE_EXHAUSTED", f"{MOST_STREAMS} streams are open already")
-        if isinstance(ref, Refusal):
+            ref = NoAnswer("RESOURCE_EXHAUSTED", f"{MOST_STREAMS} streams are open already")
+        if isinstance(ref, NoAnswer):
             yield ref
             return
         told: bool | None = None
@@ -264,7 +264,7 @@ class KedaServer:
             changed, decisions = self._changed, self._decisions
             if decisions.targets is not targets:  # the settings have changed
                 targets, name = decisions.targets, known_target(decisions.targets, ref.metadata)
-            if isinstance(name, Refusal):
+            if isinstance(name, NoAnswer):
                 yield name
                 return
             known = active(decisions, name, self._clock())
@@ -273,29 +273,29 @@ class KedaServer:
                 yield known
             await changed.wait()
 
-    def _target_of(self, raw: bytes) -> str | Refusal:
+    def _target_of(self, raw: bytes) -> str | NoAnswer:
         ref = _ref_of(raw)
-        return ref if isinstance(ref, Refusal) else known_target(self._decisions.targets, ref.metadata)
+        return ref if isinstance(ref, NoAnswer) else known_target(self._decisions.targets, ref.metadata)
 
-    async def _answered(self, method: str, answer: bytes | Refusal, context: _Context) -> bytes:
-        self.requests.count(method, answer.code if isinstance(answer, Refusal) else "OK")
-        if isinstance(answer, Refusal):
+    async def _answered(self, method: str, answer: bytes | NoAnswer, context: _Context) -> bytes:
+        self.requests.count(method, answer.code if isinstance(answer, NoAnswer) else "OK")
+        if isinstance(answer, NoAnswer):
             await _abort(context, answer)
         return answer if isinstance(answer, bytes) else b""
 
 
-def _ref_of(raw: bytes) -> ScaledObjectRef | Refusal:
+def _ref_of(raw: bytes) -> ScaledObjectRef | NoAnswer:
     try:
         return read_ref(raw)
     except ValueError as error:
         return _no_message(error)
 
 
-def _no_message(error: ValueError) -> Refusal:
-    return Refusal("INVALID_ARGUMENT", f"not a message of {SERVICE}: {error}")
+def _no_message(error: ValueError) -> NoAnswer:
+    return NoAnswer("INVALID_ARGUMENT", f"not a message of {SERVICE}: {error}")
 
 
-async def _abort(context: Any, refusal: Refusal) -> None:
+async def _abort(context: Any, refusal: NoAnswer) -> None:
     await context.abort(grpc.StatusCode[refusal.code], refusal.why[:_LONGEST_WHY])
 
 

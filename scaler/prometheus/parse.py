@@ -350,13 +350,20 @@ def _live(exporters: Mapping[Labels, _ExporterSeries]) -> dict[Labels, float]:
     the time of the scrape. Raises _InvalidError."""
     complete = [origin for origin, figures in exporters.items() if figures.keys() >= _REQUIRED]
     if not complete:
-        absent = sorted(_REQUIRED - max(exporters.values(), key=len).keys())
+        _, nearest = max(exporters.items(), key=_completeness)
+        absent = sorted(_REQUIRED - nearest.keys())
         raise _InvalidError("empty", f"there is no {' and no '.join(absent)} among its series")
     if len(complete) == 1:
         return {complete[0]: 0.0}
     times = {origin: exporters[origin].scraped() for origin in complete}
     last = max(times.values())
     return {origin: at for origin, at in times.items() if at >= last - _MAX_LAG_SECONDS}
+
+
+def _completeness(exporter: tuple[Labels, _ExporterSeries]) -> tuple[int, list[tuple[str, str]]]:
+    """Which of several has most of what is needed; of equal ones always the same, whatever their order."""
+    origin, figures = exporter
+    return len(figures.keys() & _REQUIRED), sorted(origin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from exporter.web.status_page import page_query_of
 from scaler.app import make_scaler_app
 from scaler.busy import busy_jobs_of
 from scaler.config.settings import ScalerSettings
-from scaler.keda.answers import Refusal, active, known_target, recommended
+from scaler.keda.answers import NoAnswer, active, known_target, recommended
 from scaler.keda.messages import read_metrics_request, read_ref
 from scaler.state.model import State, from_json, state_text, to_data
 from scaler.state.store import Update
@@ -223,7 +223,7 @@ def _keda(raw: bytes) -> object:
     except ValueError:
         ref = read_metrics_request(raw).ref
     name = known_target(_DECISIONS.targets, ref.metadata)
-    if isinstance(name, Refusal):
+    if isinstance(name, NoAnswer):
         assert len(name.why) < 1000
         return None if ref.metadata else REFUSED
     assert recommended(_DECISIONS, name, AT) == 7

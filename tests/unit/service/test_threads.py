@@ -240,7 +240,7 @@ def test_another_task_starts_those_without_room() -> None:
         late.start()
         other.start()
     assert done.wait(10)
-    assert late.alive
+    wait_until(lambda: late.alive, what="its thread is known to who started it")
     assert other.stop()
     assert late.stop()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scaler.keda.answers import Decisions, Refusal, active, decisions_of, known_target, recommended
+from scaler.keda.answers import Decisions, NoAnswer, active, decisions_of, known_target, recommended
 from scaler.model import Missing, QueueSample
 from scaler.step_result import StepResult
 from service.outcome import Failed
@@ -40,12 +40,12 @@ def test_the_number_is_the_policys_within_the_bounds(
     ],
 )
 def test_without_a_decision_both_answers_are_the_error_that_says_why(step: Any, code: Any, why: str) -> None:
-    assert recommended(decided(step), "mail", AT) == Refusal(code, why)
-    assert active(decided(step), "mail", AT) == Refusal(code, why)
+    assert recommended(decided(step), "mail", AT) == NoAnswer(code, why)
+    assert active(decided(step), "mail", AT) == NoAnswer(code, why)
 
 
 def test_before_the_first_step_nothing_is_known() -> None:
-    refused = Refusal("UNAVAILABLE", "mail: the first step is not done yet")
+    refused = NoAnswer("UNAVAILABLE", "mail: the first step is not done yet")
     assert recommended(Decisions([target()]), "mail", AT) == refused
     assert active(Decisions([target()]), "mail", AT) == refused
 
@@ -58,15 +58,15 @@ def test_a_decision_of_steps_that_hang_gets_too_old(interval: float, most: int) 
     assert recommended(decisions, "mail", until) == 7
     assert active(decisions, "mail", until) is True
     why = f"mail: the last decision is by metrics that are {most + 1} s old, over {most} s"
-    assert recommended(decisions, "mail", until + 1) == Refusal("UNAVAILABLE", why)
-    assert active(decisions, "mail", until + 1) == Refusal("UNAVAILABLE", why)
+    assert recommended(decisions, "mail", until + 1) == NoAnswer("UNAVAILABLE", why)
+    assert active(decisions, "mail", until + 1) == NoAnswer("UNAVAILABLE", why)
 
 
 def test_the_age_counts_from_the_end_of_the_step_on_the_monotonic_clock() -> None:
     result = StepResult(AT - 4, 4.0, (target_step(),))
     decisions = decisions_of([target()], result, ended=50.0, interval=5.0)
     assert recommended(decisions, "mail", 50.0 + 59) == 7
-    assert isinstance(recommended(decisions, "mail", 50.0 + 60), Refusal)
+    assert isinstance(recommended(decisions, "mail", 50.0 + 60), NoAnswer)
     assert recommended(decisions, "mail", 49.0) == 7, "another thread's clock may be read a moment earlier"
 
 
@@ -76,7 +76,7 @@ def test_a_lower_bound_scales_out_and_never_in() -> None:
     for number in (3, 2, 0):
         refused = recommended(decided(target_step(number, current=3, unknown=unknown)), "mail", AT)
         why = f"mail: at least {number}, as not all is known: queue b has no metrics"
-        assert refused == Refusal("UNAVAILABLE", why)
+        assert refused == NoAnswer("UNAVAILABLE", why)
 
 
 NOTHING = QueueSample(AT - 1, 0.0, 0.0)
@@ -113,7 +113,7 @@ def test_what_is_not_known_whole_is_active_or_an_error() -> None:
     unknown = Missing("empty", "queue b has no metrics")
     step = target_step(0, sample=NOTHING, unknown=unknown)
     why = "mail: not all is known: queue b has no metrics"
-    assert active(decided(step), "mail", AT) == Refusal("UNAVAILABLE", why)
+    assert active(decided(step), "mail", AT) == NoAnswer("UNAVAILABLE", why)
     assert active(decided(target_step(unknown=unknown)), "mail", AT) is True
 
 
@@ -157,13 +157,13 @@ def test_a_target_is_meant_by_its_name_or_by_a_queue(metadata: dict[str, str], n
 def test_what_means_no_target_is_told_with_the_nearest_names(
     metadata: dict[str, str], code: Any, why: str
 ) -> None:
-    assert known_target(TARGETS, metadata) == Refusal(code, why)
+    assert known_target(TARGETS, metadata) == NoAnswer(code, why)
 
 
 def test_a_queue_of_several_targets_means_none_of_them() -> None:
     targets = [target("a", "mail"), target("b", "mail", prefix="app")]
     why = "several targets serve queue mail: set target to one of them (a, b)"
-    assert known_target(targets, {"queue": "mail"}) == Refusal("INVALID_ARGUMENT", why)
+    assert known_target(targets, {"queue": "mail"}) == NoAnswer("INVALID_ARGUMENT", why)
 
 
 def test_a_queue_is_no_name_of_a_target() -> None:
@@ -175,4 +175,4 @@ def test_a_queue_is_no_name_of_a_target() -> None:
 
 def test_without_targets_there_is_no_nearest_name() -> None:
     why = "no target is called mail: the settings have no targets"
-    assert known_target([], {"target": "mail"}) == Refusal("NOT_FOUND", why)
+    assert known_target([], {"target": "mail"}) == NoAnswer("NOT_FOUND", why)
