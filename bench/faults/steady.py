@@ -66,6 +66,8 @@ OF_THE_LOAD: Final = frozenset({"QueueWaitBudgetBurn", "QueueWaitBudgetBurnSlow"
 _ALWAYS: Final = frozenset({"OxherdWatchdog", "QueueWithoutWorkers"})
 """The second is of the odd queue, which is named in the settings; all others have a worker at least."""
 _EXPORTER: Final = frozenset({"OxherdExporterDown", "OxherdSeriesMissing"})
+_FAILURES: Final = ("QueueFailureBudgetBurn", "QueueFailureBudgetBurnSlow")
+"""BullMQ lets a job fail that stalled twice: of few long jobs one is over the budget."""
 _LONGEST_AFTER: Final = 660.0  # RedisConnectionDown looks ten minutes back
 
 OWN: Final[dict[Kind, frozenset[str]]] = {
@@ -84,6 +86,7 @@ OWN: Final[dict[Kind, frozenset[str]]] = {
         {
             *("RedisConnectionDown", "ClusterNodeDown", "FailoverHappened", "ReplicationBroken"),
             *("JobsStalled", "ActiveJobsWithoutLock", "QueueEventsLost", "QueueWaitHigh"),
+            *_FAILURES,
         }
     ),
     "Redis sleeps": frozenset({"RedisConnectionDown", "ClusterNodeDown", "JobsStalled"}),
@@ -95,6 +98,7 @@ OWN: Final[dict[Kind, frozenset[str]]] = {
         {
             *("RedisWritesRefused", "RedisSaveFailing", "JobsStalled", "ActiveJobsWithoutLock"),
             *("QueueWaitHigh", "QueueSystemDown", "HealthScoreCritical"),
+            *_FAILURES,
         }
     ),
     "events trimmed": frozenset({"QueueEventsLost"}),
