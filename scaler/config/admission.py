@@ -24,7 +24,7 @@ class DeclaredTarget(NamedTuple):
     before: TargetSettings | None = None
 
 
-class Verdict(NamedTuple):
+class Admission(NamedTuple):
     """Of one candidate. `target`: what is scaled, None: nothing; `reason` and `sentence` are empty where that
     is what is declared now."""
 
@@ -35,43 +35,43 @@ class Verdict(NamedTuple):
 
 def admit(
     settings: ScalerSettings, candidates: Iterable[DeclaredTarget], most: int, *, home: str | None = None
-) -> Mapping[str, Verdict]:
+) -> Mapping[str, Admission]:
     """By name. The settings' targets count more than all others, and older ones more than later ones; of one
     that is not valid now the last valid one stays. At most so many are taken. `home`: the namespace of
     targets without one."""
     taken = _Taken(settings, home)
-    verdicts: dict[str, Verdict] = {}
+    admissions: dict[str, Admission] = {}
     places = most
     for candidate in sorted(candidates, key=lambda one: (one.created, one.name)):
-        verdict = _verdict(settings, taken, candidate) if places > 0 else _too_many(most)
-        if verdict.target is not None:
-            taken.add(verdict.target)
+        admission = _admission(settings, taken, candidate) if places > 0 else _too_many(most)
+        if admission.target is not None:
+            taken.add(admission.target)
             places -= 1
-        verdicts[candidate.name] = verdict
-    return verdicts
+        admissions[candidate.name] = admission
+    return admissions
 
 
-def _verdict(settings: ScalerSettings, taken: _Taken, candidate: DeclaredTarget) -> Verdict:
+def _admission(settings: ScalerSettings, taken: _Taken, candidate: DeclaredTarget) -> Admission:
     problem = candidate.problem or _problem(settings, candidate.target)
     target = candidate.target
     if problem:
         target = candidate.before
         if target is None or _problem(settings, target):
-            return Verdict(None, "SpecInvalid", f"{problem}; nothing is scaled")
+            return Admission(None, "SpecInvalid", f"{problem}; nothing is scaled")
     if target is None:
-        return Verdict(None, "SpecInvalid", "spec: is missing; nothing is scaled")
+        return Admission(None, "SpecInvalid", "spec: is missing; nothing is scaled")
     if (owner := taken.workload_owner(target)) is not None:
-        return Verdict(None, "WorkloadTaken", f"spec.targetRef: {owner} scales this workload already")
+        return Admission(None, "WorkloadTaken", f"spec.targetRef: {owner} scales this workload already")
     if (served := taken.queue_owner(target)) is not None:
-        return Verdict(None, "QueueTaken", f"spec.queues: {served}")
+        return Admission(None, "QueueTaken", f"spec.queues: {served}")
     if problem:
-        return Verdict(target, "SpecInvalid", f"{problem}; the last valid spec stays in force")
-    return Verdict(target)
+        return Admission(target, "SpecInvalid", f"{problem}; the last valid spec stays in force")
+    return Admission(target)
 
 
-def _too_many(most: int) -> Verdict:
+def _too_many(most: int) -> Admission:
     why = f"there are more ScaledQueues than kubernetes.scaled_queues.max_objects, which is {most}"
-    return Verdict(None, "TooMany", f"{why}; the oldest have a place")
+    return Admission(None, "TooMany", f"{why}; the oldest have a place")
 
 
 def _problem(settings: ScalerSettings, target: TargetSettings | None) -> str:

@@ -156,12 +156,12 @@ def _scaled_queue(data: Any) -> object:
     except SpecError as error:
         problem = str(error)
     candidate = DeclaredTarget(queue.created, queue.key, target, problem)
-    [verdict] = admit(ScalerSettings(), [candidate], 1, home="shop").values()
-    declaration = Declaration(queue.generation, verdict, orders.problem)
+    [admission] = admit(ScalerSettings(), [candidate], 1, home="shop").values()
+    declaration = Declaration(queue.generation, admission, orders.problem)
     status = status_without_step(declaration, queue.status, _AT)
     json.dumps(status)
     differs(status, queue.status)
-    return REFUSED if verdict.target is None else None
+    return REFUSED if admission.target is None else None
 
 
 def _lines(raw: bytes) -> object:

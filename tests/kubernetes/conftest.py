@@ -16,6 +16,7 @@ from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.objects import Ref
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import Workloads
+from tests.support.fake_prometheus import FakePrometheus, Waiting, fake_prometheus
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, LEASE, STATE, KubeApiOf, real_kubeconfig
 from tests.support.kubernetes.fake_api import FakeApi
@@ -50,6 +51,17 @@ def admin(front: Front) -> Iterator[Admin]:
     administrator.ask("POST", leases, {"metadata": {"name": LEASE}})
     yield administrator
     administrator.ask("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    return Waiting()
+
+
+@pytest.fixture
+def prometheus(waiting: Waiting) -> Iterator[FakePrometheus]:
+    with fake_prometheus(waiting=waiting) as server:
+        yield server
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lab.ports import free_port
 from scaler.configuration import Reloader, read_scaler_settings
 from scaler.keda.answers import METRIC
 from scaler.run import Scaler
-from tests.support.fake_prometheus import fake_prometheus
+from tests.support.fake_prometheus import Waiting, fake_prometheus
 from tests.support.keda_client import metrics_request, ref, stub
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.front import Front
@@ -30,19 +30,9 @@ pytestmark = pytest.mark.timeout(180)  # a few seconds alone, of steps of 1 s
 Start: TypeAlias = Callable[..., tuple[Scaler, Any]]
 
 
-class Waiting:
-    """How many jobs wait; a test changes it."""
-
-    def __init__(self) -> None:
-        self.jobs = 40
-
-    def __call__(self, _: float) -> int:
-        return self.jobs
-
-
 @pytest.fixture
 def waiting() -> Waiting:
-    return Waiting()
+    return Waiting(40)
 
 
 @pytest.fixture

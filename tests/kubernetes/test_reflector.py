@@ -15,16 +15,13 @@ from scaler.kube.scaled_queues import reflector as module
 from scaler.kube.scaled_queues.reflector import Reflector
 from service.clock import monotonic
 from tests.support.kubernetes.admin import Admin
-from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf, real_kubeconfig
+from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf
 from tests.support.kubernetes.fake_api import FakeApi
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES, scaled_queue_rules
 from tests.support.kubernetes.scaled_queues import ScaledQueueAdmin
 
-pytestmark = [
-    pytest.mark.timeout(90),
-    pytest.mark.skipif(bool(real_kubeconfig()), reason="the server's history and watches are changed"),
-]
+pytestmark = pytest.mark.timeout(90)
 
 WATCH = "GET .*scaledqueues.*watch=true"
 LIST = "GET .*scaledqueues[?].*limit="
@@ -32,6 +29,7 @@ LIST = "GET .*scaledqueues[?].*limit="
 
 @pytest.fixture
 def server() -> FakeApi:
+    """In memory, whatever cluster the others use: its history and its watches are changed."""
     return FakeApi()
 
 

@@ -15,7 +15,7 @@ from deploy.crd.schema import definition
 from lab.deadline import wait_until
 from scaler.configuration import Reloader, read_scaler_settings
 from scaler.run import Scaler
-from tests.support.fake_prometheus import FakePrometheus, fake_prometheus
+from tests.support.fake_prometheus import FakePrometheus, Waiting
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT
 from tests.support.kubernetes.front import Front
@@ -28,27 +28,6 @@ pytestmark = pytest.mark.timeout(180)  # of a process and its steps, on a busy m
 
 ScalerOf: TypeAlias = Callable[..., Scaler]
 FAST = {"minWorkers": 1, "maxWorkers": 4}
-
-
-class Waiting:
-    """How many jobs wait; a test changes it."""
-
-    def __init__(self) -> None:
-        self.jobs = 0
-
-    def __call__(self, _: float) -> int:
-        return self.jobs
-
-
-@pytest.fixture
-def waiting() -> Waiting:
-    return Waiting()
-
-
-@pytest.fixture
-def prometheus(waiting: Waiting) -> Iterator[FakePrometheus]:
-    with fake_prometheus(waiting=waiting) as server:
-        yield server
 
 
 @pytest.fixture

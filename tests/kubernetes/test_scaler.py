@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from lab.deadline import wait_until
-from tests.support.fake_prometheus import FakePrometheus, fake_prometheus
+from tests.support.fake_prometheus import FakePrometheus, Waiting
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import STATE
 from tests.support.kubernetes.front import Front
@@ -23,27 +23,6 @@ pytestmark = pytest.mark.timeout(180)  # up to 13 s alone, of a process and its 
 
 STEPS = "oxherd_scaler_steps_total"
 ScalerOf: TypeAlias = Callable[..., ScalerProcess]
-
-
-class Waiting:
-    """How many jobs wait; a test changes it."""
-
-    def __init__(self) -> None:
-        self.jobs = 0
-
-    def __call__(self, _: float) -> int:
-        return self.jobs
-
-
-@pytest.fixture
-def waiting() -> Waiting:
-    return Waiting()
-
-
-@pytest.fixture
-def prometheus(waiting: Waiting) -> Iterator[FakePrometheus]:
-    with fake_prometheus(waiting=waiting) as server:
-        yield server
 
 
 @pytest.fixture

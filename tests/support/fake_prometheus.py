@@ -11,6 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from service.clock import now
 
 
+class Waiting:
+    """How many jobs wait; a test changes it."""
+
+    def __init__(self, jobs: int = 0) -> None:
+        self.jobs = jobs
+
+    def __call__(self, _: float) -> int:
+        return self.jobs
+
+
 class FakePrometheus(ThreadingHTTPServer):
     """It has a sample of every queried queue; `waiting` is the number of waiting jobs at a time."""
 

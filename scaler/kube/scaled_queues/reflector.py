@@ -1,7 +1,7 @@
 """Keeps what the API server has of ScaledQueues: a list in pages, then a watch of the changes.
 
 A watch ends after some minutes and goes on from the last version seen, which bookmarks keep recent. A version
-that the server has forgotten (410 Gone), or half an hour, begins anew with a list.
+that the server has forgotten (410 Gone), or half an hour, begins with a list again.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from scaler.config.admission import DeclaredTarget, Verdict, admit
+from scaler.config.admission import Admission, DeclaredTarget, admit
 from scaler.config.scaled_queue import SpecError, target_of
 from scaler.config.settings import ALL_NAMESPACES, ScaledQueueSettings, ScalerSettings, TargetSettings
 from scaler.kube.api import KubeApi
@@ -55,7 +55,7 @@ class ScaledQueues:
         self._parsed: dict[str, tuple[str, int, TargetSettings | None, str]] = {}
         self._valid: dict[str, tuple[str, TargetSettings]] = {}
         self._orders: dict[str, tuple[str, Mapping[str, str], Orders]] = {}
-        self._verdicts: Mapping[str, Verdict] = {}
+        self._admissions: Mapping[str, Admission] = {}
         self._announced: dict[str, tuple[str, str]] = {}
         self._seen: tuple[ScalerSettings, int] | None = None
         self._declared = NOTHING
@@ -101,13 +101,13 @@ class ScaledQueues:
     def _admit(self, settings: ScalerSettings) -> None:
         self._forget_gone()
         candidates = [self._candidate(queue) for queue in self._objects.values()]
-        before, self._verdicts = self._verdicts, admit(settings, candidates, self._most, home=self._home)
+        before, self._admissions = self._admissions, admit(settings, candidates, self._most, home=self._home)
         targets, orders = [], {}
-        for name, verdict in self._verdicts.items():
-            self._tell(name, verdict, before.get(name))
-            if verdict.target is not None:
-                targets.append(verdict.target)
-                self._valid[name] = self._objects[name].uid, verdict.target
+        for name, admission in self._admissions.items():
+            self._tell(name, admission, before.get(name))
+            if admission.target is not None:
+                targets.append(admission.target)
+                self._valid[name] = self._objects[name].uid, admission.target
         for name, queue in self._objects.items():
             known = self._orders_of(queue)
             if known != Orders():
@@ -152,23 +152,23 @@ class ScaledQueues:
             for name in known.keys() - self._objects.keys():
                 known.pop(name)
 
-    def _tell(self, name: str, verdict: Verdict, before: Verdict | None) -> None:
+    def _tell(self, name: str, admission: Admission, before: Admission | None) -> None:
         """A line in the log where something about an object is not as it should be."""
-        if verdict.reason and (before is None or before[1:] != verdict[1:]):
-            log.warning("scaled queue not usable", extra={"target": name, "error": verdict.sentence})
+        if admission.reason and (before is None or before[1:] != admission[1:]):
+            log.warning("scaled queue not usable", extra={"target": name, "error": admission.sentence})
 
     # --- what is told of it ------------------------------------------------------------------------------
 
     def report(self, step: TargetStep, before: frozenset[Condition] | None) -> None:
         """The status after a step of its target, if there is such an object and this process leads."""
         queue = self._objects.get(step.name)
-        if queue is None or step.name not in self._verdicts or not self._may_write:
+        if queue is None or step.name not in self._admissions or not self._may_write:
             return
         self._put(queue, status_of_step(step, self._declaration(queue), self._status(queue), before))
 
     def of(self, name: str) -> ScaledQueue | None:
         """The object of a target; None: it has none."""
-        return self._objects.get(name) if name in self._verdicts else None
+        return self._objects.get(name) if name in self._admissions else None
 
     def _report_objects(self) -> None:
         """What is told without a step of the target, by the one that leads."""
@@ -178,24 +178,24 @@ class ScaledQueues:
             self._writer.forget()  # another one writes
             self._announced.clear()
             return
-        for name, verdict in self._verdicts.items():
+        for name, admission in self._admissions.items():
             queue = self._objects.get(name)
             if queue is None:
                 continue
             declaration = self._declaration(queue)
             self._announce(queue, declaration)
-            if verdict.target is None:
+            if admission.target is None:
                 self._put(queue, status_without_step(declaration, self._status(queue), now()))
 
     def _announce(self, queue: ScaledQueue, declaration: Declaration) -> None:
         """An Event where something about an object begins or ends not to be as it should."""
-        verdict, order = declaration.verdict, declaration.order_problem
-        before, now_told = self._announced.get(queue.key, ("", "")), (verdict.sentence, order)
+        admission, order = declaration.admission, declaration.order_problem
+        before, now_told = self._announced.get(queue.key, ("", "")), (admission.sentence, order)
         if before == now_told or self._events is None:
             return
         self._announced[queue.key] = now_told
         told = [
-            (before[0], verdict.sentence, verdict.reason or "SpecValid", "its spec is in force"),
+            (before[0], admission.sentence, admission.reason or "SpecValid", "its spec is in force"),
             (before[1], order, "OrderInvalid" if order else "OrderValid", "its orders are in force"),
         ]
         for old, new, reason, over in told:
@@ -211,7 +211,7 @@ class ScaledQueues:
         _, _, orders = self._orders.get(queue.key, ("", {}, Orders()))
         parsed = self._parsed.get(queue.key)
         generation = parsed[1] if parsed else queue.generation
-        return Declaration(generation, self._verdicts[queue.key], orders.problem)
+        return Declaration(generation, self._admissions[queue.key], orders.problem)
 
     def _status(self, queue: ScaledQueue) -> Json:
         """The newest that is known, written or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_args
 
-from scaler.config.admission import Verdict
+from scaler.config.admission import Admission
 from scaler.kube.objects import Json, api_time
 from scaler.model import Applied, Condition
 from scaler.step_result import TargetStep
@@ -32,7 +32,7 @@ class Declaration(NamedTuple):
     """What of the object the status is of. `order_problem`: why an order in it cannot be read."""
 
     generation: int
-    verdict: Verdict
+    admission: Admission
     order_problem: str = ""
 
 
@@ -60,8 +60,10 @@ def status_of_step(
 
 def status_without_step(declaration: Declaration, before: Json, at: float) -> dict[str, Any]:
     """Of an object that is no target: it is refused, or no step has been taken yet."""
-    verdict = declaration.verdict
-    ready = ("False", verdict.reason, verdict.sentence) if verdict.reason else ("Unknown", "NoStepYet", "")
+    admission = declaration.admission
+    ready = (
+        ("False", admission.reason, admission.sentence) if admission.reason else ("Unknown", "NoStepYet", "")
+    )
     unknown = dict.fromkeys(("current", "ready", "desired", "recommended", "reason", "sentence"))
     return {
         "observedGeneration": declaration.generation,
@@ -100,8 +102,8 @@ _ORDER: Final = "OrderInvalid"
 
 def _ready(step: TargetStep, declaration: Declaration) -> tuple[str, str, str]:
     """Status, reason and message of the condition Ready."""
-    if declaration.verdict.reason:
-        return "False", declaration.verdict.reason, declaration.verdict.sentence
+    if declaration.admission.reason:
+        return "False", declaration.admission.reason, declaration.admission.sentence
     unscalable: tuple[Condition, ...] = ("TargetNotFound", "Forbidden")
     for condition in unscalable:
         if condition in step.conditions:

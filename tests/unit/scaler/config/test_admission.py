@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scaler.config.admission import DeclaredTarget, Verdict, admit
+from scaler.config.admission import Admission, DeclaredTarget, admit
 from scaler.config.scaled_queue import target_of
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.config.validation import load_scaler_settings
@@ -30,17 +30,17 @@ def candidate(name: str, created: str = "2026", **spec: Any) -> DeclaredTarget:
     return DeclaredTarget(created, f"shop/{name}", target(name, **spec))
 
 
-def verdicts(*candidates: DeclaredTarget, most: int = 10, text: str = OWN) -> dict[str, Verdict]:
+def admissions(*candidates: DeclaredTarget, most: int = 10, text: str = OWN) -> dict[str, Admission]:
     admitted = admit(settings(text), candidates, most, home="shop")
-    return {name.removeprefix("shop/"): verdict for name, verdict in admitted.items()}
+    return {name.removeprefix("shop/"): admission for name, admission in admitted.items()}
 
 
 def test_all_that_exclude_nothing_are_taken() -> None:
-    taken = verdicts(
+    taken = admissions(
         candidate("a"), candidate("b", queues=["b", "b-*"]), candidate("c", prefix="x", queues=["own"])
     )
-    assert all(verdict == Verdict(verdict.target) for verdict in taken.values())
-    assert all(verdict.target is not None for verdict in taken.values())
+    assert all(admission == Admission(admission.target) for admission in taken.values())
+    assert all(admission.target is not None for admission in taken.values())
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_all_that_exclude_nothing_are_taken() -> None:
     ],
 )
 def test_what_cannot_be_taken_is_told_by_its_field(spec: dict[str, Any], reason: str, sentence: str) -> None:
-    verdict = verdicts(candidate("a", **spec))["a"]
-    assert (verdict.target, verdict.reason) == (None, reason)
-    assert sentence in verdict.sentence
+    admission = admissions(candidate("a", **spec))["a"]
+    assert (admission.target, admission.reason) == (None, reason)
+    assert sentence in admission.sentence
 
 
 def test_the_same_workload_of_another_namespace_or_api_is_another_one() -> None:
@@ -82,14 +82,14 @@ def test_the_same_workload_of_another_namespace_or_api_is_another_one() -> None:
         "1", "news/a", target_of("news", "a", {"targetRef": {"name": "own-worker"}, "queues": ["a"]})
     )
     rollout = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "own-worker"}
-    taken = verdicts(elsewhere, candidate("b", targetRef=rollout))
-    assert [verdict.reason for verdict in taken.values()] == ["", ""]
+    taken = admissions(elsewhere, candidate("b", targetRef=rollout))
+    assert [admission.reason for admission in taken.values()] == ["", ""]
 
 
 def test_an_older_one_counts_more_whatever_the_order() -> None:
     young, old = candidate("a", "2026-02"), candidate("b", "2026-01", targetRef={"name": "a"})
     for order in ([young, old], [old, young]):
-        taken = verdicts(*order)
+        taken = admissions(*order)
         assert (taken["a"].reason, taken["b"].reason) == ("WorkloadTaken", "")
         assert taken["a"].sentence.startswith("spec.targetRef: shop/b scales this workload")
 
@@ -97,25 +97,27 @@ def test_an_older_one_counts_more_whatever_the_order() -> None:
 def test_of_an_invalid_one_the_last_valid_spec_stays() -> None:
     before = target("a", maxWorkers=5)
     invalid = DeclaredTarget("1", "shop/a", None, "spec.maxWorkers: should be a whole number", before)
-    verdict = verdicts(invalid)["a"]
-    assert verdict.target == before
-    assert verdict.reason == "SpecInvalid"
-    assert verdict.sentence == "spec.maxWorkers: should be a whole number; the last valid spec stays in force"
+    admission = admissions(invalid)["a"]
+    assert admission.target == before
+    assert admission.reason == "SpecInvalid"
+    assert (
+        admission.sentence == "spec.maxWorkers: should be a whole number; the last valid spec stays in force"
+    )
 
 
 def test_a_last_spec_that_is_not_valid_any_more_does_not_stay() -> None:
     invalid = candidate("a", minWorkers=20)._replace(before=target("a", minWorkers=12))
-    verdict = verdicts(invalid)["a"]
-    assert verdict.target is None
-    assert verdict.sentence.endswith("nothing is scaled")
+    admission = admissions(invalid)["a"]
+    assert admission.target is None
+    assert admission.sentence.endswith("nothing is scaled")
 
 
 def test_so_many_are_taken_the_oldest_first() -> None:
-    taken = verdicts(candidate("a", "3"), candidate("b", "1"), candidate("c", "2"), most=2)
-    assert {name: verdict.reason for name, verdict in taken.items()} == {"b": "", "c": "", "a": "TooMany"}
+    taken = admissions(candidate("a", "3"), candidate("b", "1"), candidate("c", "2"), most=2)
+    assert {name: admission.reason for name, admission in taken.items()} == {"b": "", "c": "", "a": "TooMany"}
     assert "max_objects, which is 2" in taken["a"].sentence
 
 
 def test_one_that_is_refused_takes_no_place() -> None:
-    taken = verdicts(candidate("a", "1", minWorkers=11), candidate("b", "2"), most=1)
+    taken = admissions(candidate("a", "1", minWorkers=11), candidate("b", "2"), most=1)
     assert taken["b"].target is not None

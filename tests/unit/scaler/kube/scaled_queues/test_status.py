@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from deploy.crd.schema import definition
-from scaler.config.admission import Verdict
+from scaler.config.admission import Admission
 from scaler.config.settings import PolicySettings
 from scaler.kube.scaled_queues.status import Declaration, differs, status_of_step, status_without_step
 from scaler.model import Applied, Condition, Control, Decision, Missing, QueueSample, Workers
 from scaler.step_result import TargetStep
 from service.outcome import Failed, Ok, Outcome
 
-VALID = Declaration(3, Verdict(None))
+VALID = Declaration(3, Admission(None))
 
 
 def step(
@@ -115,7 +115,7 @@ def test_when_it_is_ready(taken: TargetStep, ready: tuple[str, str]) -> None:
 
 
 def test_an_invalid_spec_is_not_ready_though_the_last_one_is_in_force() -> None:
-    told = Declaration(4, Verdict(None, "SpecInvalid", "spec.maxWorkers: should be a number"))
+    told = Declaration(4, Admission(None, "SpecInvalid", "spec.maxWorkers: should be a number"))
     entry = condition(status(step(), told=told), "Ready")
     assert (entry["status"], entry["reason"], entry["message"]) == (
         *("False", "SpecInvalid", "spec.maxWorkers: should be a number"),
@@ -124,7 +124,7 @@ def test_an_invalid_spec_is_not_ready_though_the_last_one_is_in_force() -> None:
 
 def test_one_that_is_no_target_keeps_its_decisions_and_has_no_number() -> None:
     before = status(step(acted=Applied(4)))
-    told = Declaration(4, Verdict(None, "QueueTaken", "spec.queues: own serves mail already"))
+    told = Declaration(4, Admission(None, "QueueTaken", "spec.queues: own serves mail already"))
     made = status_without_step(told, before, 2000.0)
     assert made["decisions"] == before["decisions"]
     assert made["current"] is made["desired"] is None
