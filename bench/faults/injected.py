@@ -112,10 +112,11 @@ def _scaler_suspended(world: World, _: Fault) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _scaler_killed(world: World, _: Fault) -> Iterator[None]:
+def _scaler_killed(world: World, fault: Fault) -> Iterator[None]:
     """Its workers get SIGTERM from their shims: jobs that end within the grace period are not done again."""
     for load in LOADS:
-        world.jobs_stopped[load.name].update(redis_faults.running_for_longer(world, load, GRACE))
+        jobs = redis_faults.running_for_longer(world, load, GRACE)
+        redis_faults.count_stopped(world, fault, load, jobs)
     scaler = psutil.Process(world.scaler.process.pid)
     world.left += scaler.children(recursive=True)
     with _stopped(world, [world.scaler], kill=True):

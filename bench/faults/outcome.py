@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Final
 
 from bench.faults.plan import (
+    FOUND_SECONDS,
     INTERVAL,
     SLO,
     STALLED_SECONDS,
@@ -21,6 +22,7 @@ from bench.faults.plan import (
     Load,
     affected,
     excused,
+    merged,
     redone,
 )
 from bench.programs import JobTimes
@@ -29,6 +31,9 @@ _AFTER: Final = START[1] + 2 * INTERVAL
 """Seconds after a fault's end: until a scrape and a decision have seen it, and a worker has started."""
 _HELD: Final = START_COST + _AFTER + 2 * INTERVAL
 """Seconds that a worker may stay after jobs could have used it."""
+_LOOK_SECONDS: Final = 1.0
+_UNSEEN_RUNS: Final = 2.0
+_UNSEEN_LEAST: Final = 120.0
 _RUNS: Final = 3.0
 """Run times from the beginning: until some jobs have ended, nobody knows how long one runs, and those that
 have not ended make it look longer. What was asked for until then is held once more."""
@@ -50,8 +55,9 @@ class Look:
 class Outcome:
     """Of one load. `killed`: workers that did not end by themselves; `begun`: how often each job began.
 
-    `stopped`: how many faults each job was running in that let BullMQ give it to another worker; `unheard`:
-    jobs that a master was told just before it was killed, so that its replica may not know them.
+    `stopped`: how many faults each job was running in that let BullMQ give it to another worker; `unseen`:
+    when such a fault began, and how many it was for; `unheard`: jobs that a master was told just before it
+    was killed, so that its replica may not know them.
     """
 
     load: Load
@@ -63,6 +69,7 @@ class Outcome:
     killed: Sequence[str]
     starts: int
     stopped: Mapping[str, int]
+    unseen: Sequence[tuple[float, int]]
     unheard: AbstractSet[str]
 
     @property
@@ -94,7 +101,8 @@ def findings(outcome: Outcome, faults: Iterable[Fault]) -> Iterator[str]:
     for worker in outcome.killed:
         yield f"{name}: {worker}"
     windows = windows_of(faults, name)
-    starved = [job for job in outcome.jobs if job.id not in outcome.stopped and _late(job, windows)]
+    excuses = merged([*windows, *_full(outcome)])
+    starved = [job for job in outcome.jobs if job.id not in outcome.stopped and _late(job, excuses)]
     if starved:
         worst = max(starved, key=lambda job: job.taken - job.added)
         yield (
@@ -112,15 +120,18 @@ def findings(outcome: Outcome, faults: Iterable[Fault]) -> Iterator[str]:
 
 def windows_of(faults: Iterable[Fault], load: str) -> list[tuple[float, float]]:
     """The times in which jobs of a load may wait over the SLO; they ascend and do not overlap."""
-    windows: list[tuple[float, float]] = []
-    for fault in faults:
-        if affected(fault, load):
-            begin, end = fault.begin, fault.end + _AFTER + (STALLED_SECONDS if redone(fault) else 0.0)
-            if windows and begin <= windows[-1][1]:
-                before = windows.pop()
-                begin, end = before[0], max(end, before[1])
-            windows.append((begin, end))
-    return windows
+    return merged(
+        (fault.begin, fault.end + _AFTER + (STALLED_SECONDS if redone(fault) else 0.0))
+        for fault in faults
+        if affected(fault, load)
+    )
+
+
+def _full(outcome: Outcome) -> Iterator[tuple[float, float]]:
+    """The times in which each worker that there may be is there: nobody could do more."""
+    for look in outcome.looks:
+        if look.ready >= outcome.load.most:
+            yield look.at - _LOOK_SECONDS, look.at + _LOOK_SECONDS
 
 
 def _late(job: JobTimes, windows: Sequence[tuple[float, float]]) -> bool:
@@ -153,8 +164,15 @@ def usable(outcome: Outcome, at: float) -> int:
     """
     begin, end = at - _HELD, at + START[1] + SLO
     inside = (look.waiting + look.active for look in outcome.looks if begin <= look.at <= end)
-    most = max(chain(inside, _loads(outcome, begin, at)), default=0)
+    most = max(chain(inside, _loads(outcome, begin, at)), default=0) + _unseen(outcome, at)
     return min(outcome.load.most, ceil(most / outcome.load.concurrency) + 1)
+
+
+def _unseen(outcome: Outcome, at: float) -> int:
+    """Jobs that BullMQ counts as waiting, and their workers may still run: for all that a scaler can know,
+    for twice the mean run time from when they were found."""
+    kept = FOUND_SECONDS + max(_UNSEEN_LEAST, _UNSEEN_RUNS * outcome.load.run) + _HELD
+    return sum(jobs for begin, jobs in outcome.unseen if begin <= at <= begin + kept)
 
 
 def _loads(outcome: Outcome, begin: float, end: float) -> Iterator[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from random import Random
@@ -144,6 +144,8 @@ _REDONE: Final[frozenset[Kind]] = frozenset({"master killed", "writes refused", 
 """Jobs that run then stall, and BullMQ lets them begin again."""
 STALLED_SECONDS: Final = 60.0
 """Until BullMQ has found that a job stalled: its lock ends after 30 s, and each 30 s are looked for such."""
+FOUND_SECONDS: Final = max(SECONDS[kind] for kind in _REDONE) + STALLED_SECONDS
+"""From the beginning of such a fault until the last of its jobs has been found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,17 @@ def affected(fault: Fault, load: str) -> bool:
 def redone(fault: Fault) -> bool:
     """Whether jobs that ran when it began may begin again."""
     return fault.kind in _REDONE
+
+
+def merged(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """These times, ascending and without overlap."""
+    apart: list[tuple[float, float]] = []
+    for window in sorted(windows):
+        if apart and window[0] <= apart[-1][1]:
+            apart[-1] = apart[-1][0], max(window[1], apart[-1][1])
+        else:
+            apart.append(window)
+    return apart
 
 
 def excused(wait: tuple[float, float], windows: Sequence[tuple[float, float]]) -> float:

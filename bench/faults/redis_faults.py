@@ -6,7 +6,7 @@ import base64
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Final
 
@@ -202,8 +202,13 @@ def _owner_is(world: World, fault: Fault, server: RedisServer) -> bool:
 def _count_running(world: World, fault: Fault) -> None:
     """What BullMQ may let begin again, once for this fault."""
     [load] = [load for load in LOADS if load.name == fault.load]
+    count_stopped(world, fault, load, (job for job, _ in running(world, load)))
+
+
+def count_stopped(world: World, fault: Fault, load: Load, jobs: Iterable[str]) -> None:
+    """Jobs of a load that BullMQ may let begin again for this fault: each once."""
     known = world.running_at_fault.setdefault((fault.kind, fault.begin), set())
-    new = {job for job, _ in running(world, load)} - known
+    new = set(jobs) - known
     known |= new
     world.jobs_stopped[load.name].update(new)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import httpx
 import psutil
 
 from bench.faults.outcome import Look, Outcome
-from bench.faults.plan import GRACE, INTERVAL, LOADS, SLO, START, START_COST, Arrival, Load
+from bench.faults.plan import GRACE, INTERVAL, LOADS, SECONDS, SLO, START, START_COST, Arrival, Load
 from bench.faults.steady import Fired, Footprint
 from bench.faults.stream import STREAM_QUEUES, StreamLoad
 from bench.programs import ROOT, Program, job_times, running_scaler, scrapes, status_of, worker_runs
@@ -43,6 +44,9 @@ _RESCAN: Final = 15  # seconds: careless queues are gone again after 45
 _UNHEARD_SECONDS: Final = (1.0, 0.2)
 """What a master was told so long before it was killed, and so long after somebody looked at the clock, its
 replica may not have."""
+_CLOSING_SECONDS: Final = SECONDS["master killed"] + GRACE + 2 * INTERVAL
+"""From when a master was killed: until its replica is there, BullMQ does not close a worker, with a job or
+without; what is done again for it is another line."""
 _RULES: Final = ROOT / "deploy" / "prometheus" / "rules"
 _WATCH_SECONDS: Final = 5.0
 _PATIENCE: Final = 90.0
@@ -197,10 +201,16 @@ class World:
             killed=[
                 f"{run.worker} ended at {run.ended - self.began:.0f} s: {run.status}"
                 for run in runs
-                if run.ended is not None and "SIGKILL" in (run.status or "")
+                if run.ended is not None
+                and "SIGKILL" in (run.status or "")
+                and not any(kill <= run.ended - self.began <= kill + _CLOSING_SECONDS for kill in kills)
             ],
             starts=len(runs),
             stopped=self.jobs_stopped[load.name],
+            unseen=[
+                (begin, sum(job.startswith(f"{load.name}-") for job in jobs))
+                for (_, begin), jobs in sorted(self.running_at_fault.items(), key=itemgetter(0))
+            ],
             unheard=frozenset(
                 job
                 for job, at in self.added[load.name].items()

@@ -27,6 +27,7 @@ RIGHT = Outcome(
     killed=[],
     starts=2,
     stopped={},
+    unseen=[],
     unheard=set(),
 )
 
@@ -100,6 +101,22 @@ def test_windows_that_meet_are_one() -> None:
     assert begin == 100.0
     assert end > 190.0
     assert end - begin < 130.0
+
+
+def test_nobody_could_do_more_than_all_workers() -> None:
+    waits = replace(RIGHT, jobs=[JobTimes(20.0, 80.0, 81.0, "a")])
+    full = [replace(look, requested=14, ready=14) if 25 <= look.at <= 60 else look for look in RIGHT.looks]
+    asked = [replace(look, ready=13) for look in full]
+    assert any("starved" in line for line in findings(waits, []))
+    assert any("starved" in line for line in findings(replace(waits, looks=asked), []))
+    assert not any("starved" in line for line in findings(replace(waits, looks=full), []))
+
+
+def test_jobs_that_stalled_are_for_a_while_held_to_be_run() -> None:
+    long = replace(RIGHT, load=LOADS[2], unseen=[(100.0, 5)])
+    assert usable(RIGHT, 150.0) == 2 < usable(replace(long, unseen=[]), 150.0) + 5 == usable(long, 150.0)
+    assert usable(long, 99.0) == usable(replace(long, unseen=[]), 99.0)
+    assert usable(long, 100.0 + 150.0 + 480.0) > usable(long, 100.0 + 150.0 + 480.0 + 100.0)
 
 
 def test_only_the_kinds_that_are_wanted_come_in_turn() -> None:
