@@ -15,7 +15,7 @@ from scaler.config.policy_keys import ignored_settings
 from scaler.config.prometheus import PrometheusSettings
 from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
-from scaler.keda.certificates import CertificateError, certificates_of
+from scaler.engines.certificates import CertificateError, certificates_of
 from service.api.settings import key_files
 from service.config.exposure import Exposure, key_name, named_secret_files, sent_elsewhere
 from service.config.load import ConfigError, Loaded, secret_names

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.registry import Collector
 
 from scaler.config.settings import ScalerSettings
-from scaler.keda.answers import Decisions, decisions_of
-from scaler.keda.certificates import certificates_of
+from scaler.engines.certificates import certificates_of
+from scaler.engines.decisions import Decisions, decisions_of
 from scaler.step_result import StepResult
 from service.clock import monotonic
 from service.web.address import parse_listen

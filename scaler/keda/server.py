@@ -26,16 +26,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write lines of its o
 import grpc
 import grpc.aio
 
-from scaler.keda.answers import (
-    METRIC,
-    METRIC_TARGET,
-    Decisions,
-    NoAnswer,
-    active,
-    known_target,
-    recommended,
-)
-from scaler.keda.certificates import Certificates
+from scaler.engines.certificates import Certificates
+from scaler.engines.decisions import Decisions, NoAnswer, active, recommended
+from scaler.keda.answers import METRIC, METRIC_TARGET, known_target
 from scaler.keda.messages import (
     ScaledObjectRef,
     is_active_response,

@@ -12,11 +12,12 @@ import yaml
 
 from scaler.config.settings import TargetSettings
 from scaler.config.validation import load_scaler_settings
-from scaler.keda.answers import METRIC, Code, known_target
+from scaler.engines.decisions import Code
+from scaler.keda.answers import METRIC, known_target
 from scaler.metrics import SCALER_FAMILIES
 from scaler.step_result import StepResult
 from scaler.views import scaler_view
-from tests.support.keda_steps import target_step
+from tests.support.engine_steps import target_step
 from tests.support.kubernetes.manifests import named
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,8 @@ from exporter.web.status_page import page_query_of
 from scaler.app import make_scaler_app
 from scaler.busy import busy_jobs_of
 from scaler.config.settings import ScalerSettings
-from scaler.keda.answers import NoAnswer, active, known_target, recommended
+from scaler.engines.decisions import NoAnswer, active, recommended
+from scaler.keda.answers import known_target
 from scaler.keda.messages import read_metrics_request, read_ref
 from scaler.state.model import State, from_json, state_text, to_data
 from scaler.state.store import Update
@@ -38,8 +39,8 @@ from service.web.negotiate import accepts_gzip, metrics_format, scrape_seconds
 from tests.fuzz.inputs import JSON, TEXT
 from tests.fuzz.search import REFUSED, Target
 from tests.support.assessments import assessment
+from tests.support.engine_steps import AT, decided, target_step
 from tests.support.exporter_app import FakeExporter
-from tests.support.keda_steps import AT, decided, target_step
 from tests.support.scaling_view import view
 
 _KEY: Final = "the-full-key-of-these-tests"

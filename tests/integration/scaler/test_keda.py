@@ -17,14 +17,15 @@ import pytest
 from lab.deadline import wait_until
 from lab.tls import Certificates, issue_server_certificate, make_certificates
 from scaler.config.keda import KedaTlsSettings
+from scaler.engines.certificates import certificates_of
+from scaler.engines.decisions import Decisions
 from scaler.keda import server as keda_server
-from scaler.keda.answers import METRIC, Decisions
-from scaler.keda.certificates import certificates_of
+from scaler.keda.answers import METRIC
 from scaler.keda.server import KedaServer
 from scaler.model import QueueSample
 from service.web.server import BindError, listening_socket
+from tests.support.engine_steps import AT, decided, target, target_step
 from tests.support.keda_client import metrics_request, ref, stub
-from tests.support.keda_steps import AT, decided, target, target_step
 
 IDLE = target_step(0, sample=QueueSample(AT - 1, 0.0, 0.0), idle=301.0)
 SECONDS = 10.0

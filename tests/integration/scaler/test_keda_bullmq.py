@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from lab.deadline import wait_until
-from scaler.keda.answers import METRIC, Decisions, decisions_of
+from scaler.engines.decisions import Decisions, decisions_of
+from scaler.keda.answers import METRIC
 from scaler.keda.server import KedaServer
 from service.clock import Deadline, monotonic
 from tests.support.keda_client import metrics_request, ref, stub

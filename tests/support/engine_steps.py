@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from scaler.config.settings import PolicySettings, TargetSettings
-from scaler.keda.answers import Decisions
+from scaler.engines.decisions import Decisions
 from scaler.model import Control, Decision, Missing, QueueSample, Workers
 from scaler.step_result import TargetStep
 from service.outcome import Failed, Ok

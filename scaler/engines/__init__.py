@@ -1,0 +1,1 @@
+"""What engines that act on our number have in common: the number, and the certificates of their servers."""
