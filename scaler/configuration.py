@@ -39,6 +39,7 @@ FIXED: Final = (
     "exporter_url",
     "kubernetes",
     "keda",
+    "external_metrics",
     "dry_run",
     "api",
     "log",
@@ -82,22 +83,25 @@ def read_scaler_settings(
         },
     )
     check_web_config(loaded, loaded.model.web_config_file)
-    _check_keda(loaded)
+    _check_engines(loaded)
     return loaded
 
 
-def _check_keda(loaded: Loaded[ScalerSettings]) -> None:
-    """Raises ConfigError: KEDA cannot be answered by these settings, or not by this installation."""
-    keda = loaded.model.keda
-    if keda.listen is None:
-        return
-    if find_spec("grpc") is None:
-        raise loaded.error("keda.listen", "module grpc is missing: install oxherd[keda]", keda.listen)
-    try:
-        certificates_of(keda.tls)
-    except CertificateError as error:
-        path = f"keda.tls.{error.setting}"
-        raise loaded.error(path, str(error), getattr(keda.tls, error.setting)) from None
+def _check_engines(loaded: Loaded[ScalerSettings]) -> None:
+    """Raises ConfigError: an engine cannot be answered by these settings, or not by this installation."""
+    settings = loaded.model
+    if settings.keda.listen is not None and find_spec("grpc") is None:
+        why = "module grpc is missing: install oxherd[keda]"
+        raise loaded.error("keda.listen", why, settings.keda.listen)
+    for name in ("keda", "external_metrics"):
+        engine = getattr(settings, name)
+        if engine.listen is None:
+            continue
+        try:
+            certificates_of(engine.tls)
+        except CertificateError as error:
+            path = f"{name}.tls.{error.setting}"
+            raise loaded.error(path, str(error), getattr(engine.tls, error.setting)) from None
 
 
 class Reloader:
@@ -160,6 +164,7 @@ def scaler_exposures(loaded: Loaded[ScalerSettings], environ: Mapping[str, str])
         **key_files(loaded.model.api),
         "kubernetes.kubeconfig": loaded.model.kubernetes.kubeconfig,
         "keda.tls.key_file": loaded.model.keda.tls.key_file,
+        "external_metrics.tls.key_file": loaded.model.external_metrics.tls.key_file,
         **{f"prometheus.header_files.{header}": file for header, file in prometheus.header_files.items()},
     }
     kubernetes, key = loaded.model.kubernetes, key_name(loaded)

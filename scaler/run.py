@@ -18,7 +18,9 @@ from scaler.config.policy_layers import checked_policy, origins, resolve
 from scaler.config.settings import PolicySettings, ScalerSettings, TargetSettings, slo_of
 from scaler.configuration import Reloader
 from scaler.controller import Controller, Managed
+from scaler.engines.base import Engine
 from scaler.exposition import FamilyText
+from scaler.external_metrics.adapter import ExternalMetrics
 from scaler.keda.external import ExternalScaler
 from scaler.model import Condition
 from scaler.prometheus.target_metrics import PrometheusMetrics
@@ -95,20 +97,26 @@ class Scaler:
         self._registry = process_registry()
         self._registry.register(_ScalerCollector(self))
         self._registry.register(TrafficSeries(self._server.traffic))
-        self._keda = ExternalScaler(settings)
-        for series in self._keda.series:
-            self._registry.register(series)
+        self._keda, self._external_metrics = ExternalScaler(settings), ExternalMetrics(settings)
+        self._engines: Final[tuple[Engine, ...]] = (self._keda, self._external_metrics)
+        for engine in self._engines:
+            for series in engine.series:
+                self._registry.register(series)
         self._families = FamilyText()
         self._started = monotonic()
 
     def start(self) -> None:
         """Start to listen and to scale. Raises BindError; nothing runs then."""
         self._started = monotonic()
-        self._keda.start()
+        started: list[Engine] = []
         try:
+            for engine in self._engines:
+                engine.start()
+                started.append(engine)
             self._server.start()
         except BindError:
-            self._keda.stop()
+            for engine in started:
+                engine.stop()
             raise
         self._backend.start(self._take_over)
         self._task.start()
@@ -120,7 +128,7 @@ class Scaler:
     def stop(self) -> bool:
         """Stop all: decisions first, then the workers of this machine; whether all threads have ended."""
         ended = all([self._task.stop(_LATE_SECONDS), *(task.stop() for task in self._auth.tasks)])
-        ended = self._keda.stop() and ended
+        ended = all([*(engine.stop() for engine in self._engines), ended])
         if self.leading:
             managed = self._managed(self._sources.settings)
             self._state.save(lambda: self._controller.learned(managed), at_once=True)
@@ -140,12 +148,22 @@ class Scaler:
 
     @property
     def serving(self) -> bool:
-        return self._server.alive and self._keda.alive
+        return self._server.alive and all(engine.alive for engine in self._engines)
 
     @property
     def keda_address(self) -> str | None:
         """host:port on which KEDA is answered, once started; None: it is not."""
         return self._keda.address
+
+    @property
+    def external_metrics_address(self) -> str | None:
+        """host:port on which the API server is answered, once started; None: it is not."""
+        return self._external_metrics.address
+
+    @property
+    def _engine_tasks(self) -> Iterator[Supervised]:
+        for engine in self._engines:
+            yield from engine.tasks
 
     @property
     def leading(self) -> bool:
@@ -188,7 +206,8 @@ class Scaler:
             limit=limit,
             reloaded=not self._reloader.refused,
         )
-        self._keda.publish(settings, result, self._interval)
+        for engine in self._engines:
+            engine.publish(settings, result, self._interval)
         metrics.ask_run_times({step.name for step in result.steps if step.grace_seconds is not None})
         if result.leading:
             self._task.sleep_on()
@@ -345,7 +364,7 @@ class Scaler:
         held = [f"nothing is scaled: {self._state.why_held}"] if self._state.why_held else []
         held += [
             f"background thread {task.name} is not running"
-            for task in (*self._backend.tasks, *self._auth.tasks)
+            for task in (*self._backend.tasks, *self._auth.tasks, *self._engine_tasks)
             if not task.alive
         ]
         return held if self._controller.last else ["the first step is not done yet", *held]

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scaler.config.external_metrics import ExternalMetricsSettings
 from scaler.config.keda import KedaSettings
 from scaler.config.prometheus import PrometheusSettings, QuerySettings
 from service.api.settings import ApiSettings
@@ -340,6 +341,7 @@ class ScalerSettings(Model, title="Settings"):
     queries: QuerySettings = QuerySettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     keda: KedaSettings = KedaSettings()
+    external_metrics: ExternalMetricsSettings = ExternalMetricsSettings()
     defaults: PolicySettings = PolicySettings()
     policies: tuple[PolicyEntry, ...] = Field((), description="settings for several targets, by their names")
     targets: tuple[TargetSettings, ...] = Field((), description="the targets to scale")

@@ -34,7 +34,7 @@ def load_scaler_settings(
     if line and loaded.name("interval_seconds") == MINUTES:
         why = f"{MINUTES} is set too: keep one of them"
         raise ConfigError("interval_seconds", None, f"{file}, line {line}", why)
-    _check_keda(loaded)
+    _check_engines(loaded)
     loaded = check_keys(loaded, notify)
     _check_targets(loaded)
     _check_total(loaded)
@@ -45,18 +45,37 @@ def load_scaler_settings(
     return loaded
 
 
-def _check_keda(loaded: Loaded[ScalerSettings]) -> None:
-    """Where KEDA is answered, if it is."""
-    keda, setting = loaded.model.keda, "keda.listen"
-    if keda.listen is None:
-        if keda.tls.cert_file is not None:
-            raise loaded.error("keda.tls.cert_file", "needs keda.listen", keda.tls.cert_file)
+def _check_engines(loaded: Loaded[ScalerSettings]) -> None:
+    """Where other engines are answered, if they are: each on a port of its own."""
+    settings = loaded.model
+    ports = {parse_listen(settings.listen)[1]: ("listen", settings.listen)}
+    for name in ("keda", "external_metrics"):
+        engine, setting = getattr(settings, name), f"{name}.listen"
+        if engine.listen is None:
+            if engine.tls.cert_file is not None:
+                raise loaded.error(f"{name}.tls.cert_file", f"needs {setting}", engine.tls.cert_file)
+            continue
+        check_address(loaded, setting, engine.listen)
+        port = parse_listen(engine.listen)[1]
+        if port and port in ports:
+            other, address = ports[port]
+            why = f"has the port of {other}, {address}: it needs another one"
+            raise loaded.error(setting, why, engine.listen)
+        ports[port] = setting, engine.listen
+    _check_external_metrics(loaded)
+
+
+def _check_external_metrics(loaded: Loaded[ScalerSettings]) -> None:
+    """The API server asks by TLS only, and for the numbers of workloads."""
+    settings, setting = loaded.model, "external_metrics.listen"
+    if settings.external_metrics.listen is None:
         return
-    check_address(loaded, setting, keda.listen)
-    port = parse_listen(keda.listen)[1]
-    if port and port == parse_listen(loaded.model.listen)[1]:
-        why = f"has the port of listen, {loaded.model.listen}: gRPC needs another one"
-        raise loaded.error(setting, why, keda.listen)
+    if settings.external_metrics.tls.cert_file is None:
+        why = "needs external_metrics.tls.cert_file and key_file: the API server asks by TLS"
+        raise loaded.error(setting, why, settings.external_metrics.listen)
+    if any(target.processes is not None for target in settings.targets):
+        why = "targets have processes: an HPA sets the replicas of workloads in Kubernetes"
+        raise loaded.error(setting, why, settings.external_metrics.listen)
 
 
 def _check_targets(loaded: Loaded[ScalerSettings]) -> None:

@@ -1,14 +1,24 @@
-"""Certificate, key and client CA of the server that KEDA asks, read again when their files change."""
+"""Certificate, key and client CA of a server that an engine asks, read again when their files change."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from scaler.config.keda import KedaTlsSettings
 from service.config.files import read_start
 from service.files.from_files import FromFiles
+
+
+class TlsFiles(Protocol):
+    """Settings of files. `client_ca_file`: None if clients need no certificate of it."""
+
+    @property
+    def cert_file(self) -> str | None: ...
+    @property
+    def key_file(self) -> str | None: ...
+    @property
+    def client_ca_file(self) -> str | None: ...
 
 
 class Certificates(NamedTuple):
@@ -20,14 +30,14 @@ class Certificates(NamedTuple):
 
 
 class CertificateError(ValueError):
-    """A file cannot be used; `setting` is its key in `keda.tls`."""
+    """A file cannot be used; `setting` is its key in the settings of TLS."""
 
     def __init__(self, setting: str, why: str) -> None:
         super().__init__(why)
         self.setting = setting
 
 
-def certificates_of(tls: KedaTlsSettings) -> FromFiles[Certificates] | None:
+def certificates_of(tls: TlsFiles) -> FromFiles[Certificates] | None:
     """The certificates; None without TLS. Raises CertificateError."""
     if tls.cert_file is None or tls.key_file is None:
         return None
@@ -35,7 +45,7 @@ def certificates_of(tls: KedaTlsSettings) -> FromFiles[Certificates] | None:
     return FromFiles(files, lambda: read_certificates(tls), read_certificates(tls), secret=lambda _: None)
 
 
-def read_certificates(tls: KedaTlsSettings) -> Certificates:
+def read_certificates(tls: TlsFiles) -> Certificates:
     """As they are now. Raises CertificateError, also while one of two files that belong together is new."""
     read = _read(tls)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,7 +64,7 @@ def read_certificates(tls: KedaTlsSettings) -> Certificates:
     return read
 
 
-def _read(tls: KedaTlsSettings) -> Certificates:
+def _read(tls: TlsFiles) -> Certificates:
     contents = {}
     for name in ("cert_file", "key_file", "client_ca_file"):
         path = getattr(tls, name)

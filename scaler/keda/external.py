@@ -12,6 +12,7 @@ from scaler.engines.certificates import certificates_of
 from scaler.engines.decisions import Decisions, decisions_of
 from scaler.step_result import StepResult
 from service.clock import monotonic
+from service.threads import Supervised
 from service.web.address import parse_listen
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class ExternalScaler:
     def address(self) -> str | None:
         """host:port on which KEDA is answered; None: it is not."""
         return None if self._server is None else self._server.address
+
+    @property
+    def tasks(self) -> tuple[Supervised, ...]:
+        """None: its thread is a server's, see `alive`."""
+        return ()
 
     @property
     def series(self) -> list[Collector]:

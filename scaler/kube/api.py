@@ -20,7 +20,14 @@ from kubernetes.config.config_exception import ConfigException
 from scaler.config.scaled_queue import GROUP, PLURAL, VERSION
 from scaler.config.settings import KubernetesSettings
 from scaler.kube.errors import KubeError, error_of_response
-from scaler.kube.objects import FIELD_MANAGER, Json, Ref, scaled_resource
+from scaler.kube.objects import (
+    FIELD_MANAGER,
+    FRONT_PROXY_CONFIG,
+    FRONT_PROXY_NAMESPACE,
+    Json,
+    Ref,
+    scaled_resource,
+)
 from scaler.kube.wire.bodies import BoundedRefusals, EventLines, unreachable, whole_body
 from scaler.kube.wire.credentials import NoClusterError, configure_client
 from service.clock import Deadline, monotonic
@@ -211,6 +218,12 @@ class KubeApi:
         """A ConfigMap of our namespace."""
         read = self._core.read_namespaced_config_map
         return self._send(f"get configmap {name}", deadline, read, name, self.namespace)
+
+    def front_proxy(self, deadline: Deadline) -> Json:
+        """The ConfigMap that says how the API server shows itself to servers behind it."""
+        read = self._core.read_namespaced_config_map
+        request = f"get configmap {FRONT_PROXY_NAMESPACE}/{FRONT_PROXY_CONFIG}"
+        return self._send(request, deadline, read, FRONT_PROXY_CONFIG, FRONT_PROXY_NAMESPACE)
 
     def patch_config_map(self, name: str, patch: Json, deadline: Deadline) -> Json:
         """The ConfigMap after a merge patch; KubeError "conflict" if its resourceVersion differs."""

@@ -15,6 +15,9 @@ from scaler.kube.errors import KubeError, of_object
 Json: TypeAlias = Mapping[str, Any]
 
 FIELD_MANAGER: Final = "oxherd-scaler"
+FRONT_PROXY_NAMESPACE: Final = "kube-system"
+FRONT_PROXY_CONFIG: Final = "extension-apiserver-authentication"
+"""The ConfigMap of each cluster that says how the API server shows itself to servers behind it."""
 _APPLIERS: Final = frozenset({"kubectl-client-side-apply", "kubectl-create", "helm", "argocd-controller"})
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 

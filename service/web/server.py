@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import resource
 import socket
+import ssl
 import sys
 import threading
 from functools import partial
@@ -51,12 +52,17 @@ class WebServer:
         port: int,
         config: WebConfig | None = None,
         settings: WebSettings | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        setting: str = "listen",
     ) -> None:
+        """`tls`: without a web configuration; `setting`: which one the address is of."""
         most = (settings or WebSettings()).most(_descriptors())
         self.traffic: Final[Traffic[BoundedProtocol]] = Traffic(most)
         unsent: UnsentAnswers[BoundedProtocol] = UnsentAnswers()
         self._task = config.task if config else None
-        context = config.context if config else None
+        context = config.context if config else tls
+        self._setting = setting
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
@@ -81,12 +87,12 @@ class WebServer:
 
     def start(self) -> None:
         """Listen, then serve; whoever connects from now on is answered. Raises BindError."""
-        self._socket = listening_socket(self._host, self._port)
+        self._socket = listening_socket(self._host, self._port, self._setting)
         try:
             self._thread = start_thread(partial(self._run, self._socket), "http", daemon=False)
         except NoThreadError as error:
             self._socket.close()
-            raise BindError(str(error)) from None
+            raise BindError(str(error), self._setting) from None
         if self._task:
             self._task.start()
 

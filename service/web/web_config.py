@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import bcrypt
 import yaml
@@ -26,6 +26,7 @@ from service.config.reload import ContentWatch
 from service.threads import Supervised
 from service.turns.failed_attempts import FailedAttempts
 from service.web.address import parse_listen
+from service.web.latest_context import LatestContext
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class WebConfig:
         self._file = self._read()
         self._watch = ContentWatch(self._files())
         tls = self._file.tls_server_config
-        self.context: Final = _Latest(self._context(tls)) if tls else None
+        self.context: Final = LatestContext(self._context(tls)) if tls else None
         self._lock = threading.Lock()
         self.failures = FailedAttempts()
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -240,26 +241,6 @@ class WebConfig:
         tls = self._file.tls_server_config
         named = (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ()
         return [self._path, *(self._beside(name) for name in named if name)]
-
-
-class _Latest(ssl.SSLContext):
-    """Each connection gets the context of now: a listening socket keeps the one that it was given."""
-
-    def __new__(cls, *_: object) -> Self:
-        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-
-    def __init__(self, latest: ssl.SSLContext) -> None:
-        self.latest = latest
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002  # as the standard library has it
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        return self.latest.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
 def _why(error: OSError) -> str:

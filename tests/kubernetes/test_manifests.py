@@ -172,9 +172,10 @@ def test_a_default_that_is_left_out_would_be_noticed(kind: str, name: str, field
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_there_is_no_secret_and_no_wildcard_permission(overlay: str) -> None:
     assert not of(overlay, "Secret")
-    assert not of(overlay, "ClusterRoleBinding")
+    bound = {binding["roleRef"]["name"] for binding in of(overlay, "ClusterRoleBinding")}
+    assert bound == ({"oxherd-external-metrics"} if overlay == "overlays/external-metrics" else set())
     roles = of(overlay, "ClusterRole")
-    assert bool(roles) is (overlay == "overlays/scaled-queues")
+    assert bool(roles) is (overlay in {"overlays/scaled-queues", "overlays/external-metrics"})
     ours = [role for role in roles if not role["metadata"]["name"].endswith("-edit")]  # that is the teams'
     for role in [*of(overlay, "Role"), *ours]:
         for rule in role["rules"]:

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import ceil, inf
-from typing import Final, Protocol
+from math import inf
+from typing import Protocol
 
-HPA_SYNC: Final = 15
-"""Seconds between two looks of the HPA: --horizontal-pod-autoscaler-sync-period."""
-
-
-class UnknownMetricError(Exception):
-    """The scaler answers with an error."""
+from tests.support.hpa import HPA_SYNC, Autoscaler, UnknownMetricError
 
 
 class Source(Protocol):
@@ -62,7 +57,12 @@ class Workload:
     failures: int = 0
     last_active: float = -inf
     history: list[tuple[int, int]] = field(default_factory=list)
-    _raw: list[tuple[int, int]] = field(default_factory=list)
+    _hpa: Autoscaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        scaled = self.scaled
+        bounds = max(1, scaled.minimum), scaled.maximum
+        self._hpa = Autoscaler(*bounds, scaled.target, scaled.tolerance, scaled.up, scaled.stabilization)
 
     def run(self, until: int) -> Iterator[int]:
         """Each second, after what happens in it."""
@@ -123,19 +123,5 @@ class Workload:
             self._set(scaled.minimum)
 
     def _sync(self) -> None:
-        scaled, current = self.scaled, self.replicas
-        if current == 0:
-            return  # the HPA leaves a workload at 0 alone
-        value, _, _ = self._metric()
-        if value is None:
-            return
-        wanted = ceil(round(value * 1000) / (scaled.target * 1000))  # quantities have three decimals
-        if 1.0 - scaled.tolerance <= value / (scaled.target * current) <= 1.0 + scaled.tolerance:
-            wanted = current
-        self._raw = [(at, raw) for at, raw in self._raw if self.now - at < scaled.stabilization]
-        self._raw.append((self.now, wanted))
-        if wanted < current:
-            wanted = min(current, max(raw for _, raw in self._raw))
-        percent, pods = scaled.up
-        wanted = min(wanted, max(ceil(current * (1 + percent / 100)), current + int(pods)))
-        self._set(max(1, scaled.minimum, min(scaled.maximum, wanted)))
+        if self.replicas > 0:  # the HPA leaves a workload at 0 alone
+            self._set(self._hpa.replicas(self.now, self.replicas, self._metric()[0]))

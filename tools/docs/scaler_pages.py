@@ -8,6 +8,7 @@ from typing import Final
 
 from scaler.config.environment import MINUTES, SCALER_VARIABLES
 from scaler.config.settings import POLICY_KEYS, ScalerSettings
+from scaler.external_metrics.series import EXTERNAL_METRICS_SERIES
 from scaler.keda.series import KEDA_SERIES
 from scaler.metrics import SCALER_FAMILIES
 from service.api.metrics import HELP, LABELS, REFUSED
@@ -40,7 +41,7 @@ def scaler_settings() -> str:
     reload = (
         "A file that changes is loaded at the next step. A file with an error is rejected, and the previous "
         "settings stay in effect; so is a file without targets where there were some: an empty one would end "
-        "all workers. `listen`, `keda`, `web`, `state_file` and `log` need a restart."
+        "all workers. `listen`, `keda`, `external_metrics`, `web`, `state_file` and `log` need a restart."
     )
     precedence = (
         "The keys of `defaults` may also be set in an entry of `policies` and in a target. The order of "
@@ -72,7 +73,7 @@ def scaler_metrics() -> str:
     rows = [
         *(series_row(family.name, family.kind, family.labels, family.help) for family in SCALER_FAMILIES),
         series_row(REFUSED, "counter", LABELS, HELP),
-        *(series_row(*series) for series in KEDA_SERIES),
+        *(series_row(*series) for series in (*KEDA_SERIES, *EXTERNAL_METRICS_SERIES)),
         *(series_row(*series) for series in HTTP_SERIES),
         series_row("oxherd_build_info", "gauge", ("version",), "1, with the scaler's version."),
     ]

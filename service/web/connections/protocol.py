@@ -13,7 +13,7 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ _PIECE: Final = 16 << 10  # bytes of an answer that are in the connection's own 
 _TURN: Final = 4 * _PIECE  # asyncio warns at the fifth piece for a client that is gone
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 _HEADER_BYTES: Final = 16 << 10
+_CERTIFICATE: Final = "oxherd.client_certificate"
 _MOST_CHUNKS: Final = 1000  # of a body: each costs as much as kilobytes of one do
 _AMBIGUOUS: Final = b"Content-Length and Transfer-Encoding together are ambiguous\n"
 _STOPPING: Final = b"The server is stopping\n"
@@ -167,6 +168,7 @@ class BoundedProtocol(H11Protocol):
         cycle, task = self.cycle, asyncio.current_task()
         arrival = self._arrival = Arrival(task.cancel if task else None, self._traffic.refuse)
         arrival.put_into(scope)
+        scope[_CERTIFICATE] = self.transport.get_extra_info("peercert")
         names = [name for name, _ in scope["headers"]]
         try:
             if b"content-length" in names and b"transfer-encoding" in names:
@@ -218,6 +220,11 @@ class BoundedProtocol(H11Protocol):
             message = {**message, "body": whole[last:]}
         await send(message)
         self._tell()
+
+
+def client_certificate(scope: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What TLS has verified of the client, as `ssl.SSLSocket.getpeercert` returns it; None: nothing."""
+    return scope.get(_CERTIFICATE)
 
 
 def _forget_own_methods(transport: object) -> None:

@@ -19,8 +19,9 @@ from scaler.keda.server import KedaServer
 from scaler.model import Missing, QueueSample
 from scaler.step_result import TargetStep
 from tests.support.engine_steps import target, target_step
+from tests.support.hpa import HPA_SYNC, UnknownMetricError
 from tests.support.keda_client import metrics_request, ref, stub
-from tests.support.keda_hpa import HPA_SYNC, ScaledObject, UnknownMetricError, Workload
+from tests.support.keda_hpa import ScaledObject, Workload
 
 PAGE = (Path(__file__).parents[3] / "docs" / "keda.md").read_text()
 FAST = ScaledObject(up=(0.0, 100.0))

@@ -28,7 +28,7 @@ from tests.support.kubernetes.fake_objects import (
 )
 from tests.support.kubernetes.patches import Json, RefusedError, merged, patched, read_object
 from tests.support.kubernetes.resources import BUILT_IN, Address, Resource, address_of, discovery
-from tests.support.kubernetes.roles import authorize
+from tests.support.kubernetes.roles import Objects, authorize
 from tests.support.kubernetes.watching import Change, History
 
 Answer: TypeAlias = tuple[int, Mapping[str, str], bytes | Iterator[bytes]]
@@ -73,6 +73,11 @@ class FakeApi:
             if isinstance(data, Iterator):
                 return 200, {"Content-Type": "application/json"}, data
             return _json(201 if method == "POST" else 200, data)
+
+    @property
+    def objects(self) -> Objects:
+        """All of them, by API group, resource and namespace."""
+        return self._objects
 
     def expire(self) -> None:
         """Forget all earlier versions, as etcd's compaction does."""

@@ -18,6 +18,7 @@ OVERLAYS: Final = (
     "overlays/shards",
     "overlays/everything",
     "overlays/scaled-queues",
+    "overlays/external-metrics",
 )
 
 

@@ -28,7 +28,7 @@ def test_keda_is_not_answered_by_default() -> None:
         ("{listen: 9879}", "keda.listen"),
         ("{listen: nowhere}", "keda.listen=nowhere (s.yml, line 1): should be host:port"),
         ("{listen: '0.0.0.0:99999'}", "the port should be a number from 0 to 65535"),
-        ("{listen: ':9878'}", "has the port of listen, 0.0.0.0:9878: gRPC needs another one"),
+        ("{listen: ':9878'}", "has the port of listen, 0.0.0.0:9878: it needs another one"),
         ("{tls: {cert_file: a, key_file: b}}", "keda.tls.cert_file=a (s.yml, line 1): needs keda.listen"),
         ("{listen: ':9879', tls: {cert_file: a}}", "cert_file and key_file have to be set together"),
         ("{listen: ':9879', tls: {key_file: a}}", "cert_file and key_file have to be set together"),
