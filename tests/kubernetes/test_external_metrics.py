@@ -293,6 +293,25 @@ def test_until_the_api_server_is_known_nobody_is_answered_and_then_it_is(
     until(admin, 8)
 
 
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_an_authority_that_is_being_replaced_has_a_bundle_of_one_name(
+    newest_first: bool,  # noqa: FBT001
+    layer: tuple[Aggregation, Certificates],
+    admin: Admin,
+    start: Start,
+    tmp_path: Path,
+) -> None:
+    """While the front proxy's authority is rotated, the old and the new one have the same subject."""
+    aggregator, _ = layer
+    old = tmp_path / "old"
+    old.mkdir()
+    bundle = [aggregator.certificates.ca.read_text(), make_certificates(old).ca.read_text()]
+    aggregator.tell(requestheader_client_ca_file="".join(bundle if newest_first else reversed(bundle)))
+    admin.workload("mail", 2)
+    start()
+    until(admin, 8)
+
+
 @pytest.mark.fault
 def test_a_new_certificate_is_served_to_the_next_connection(
     layer: tuple[Aggregation, Certificates], admin: Admin, start: Start
