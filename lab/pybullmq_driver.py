@@ -51,7 +51,7 @@ class Worker:
         if self.behaviour.get("fail") or self.failures[job.id] < self.behaviour.get("fail_first", 0):
             self.failures[job.id] += 1
             self.tally["threw"] += 1
-            raise SimulatedFailureError("asked to fail")
+            raise SimulatedFailureError(job.data.get("reason", "asked to fail"))
         self.tally["returned"] += 1
 
     def release(self) -> int:

@@ -144,6 +144,21 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                 link=("HighFailedJobs", f"{runbooks}HighFailedJobs.md"),
             ),
             Panel(
+                "Why jobs fail",
+                "The ten most frequent reasons, without what differs from job to job. `other`: those without "
+                "a series of their own.",
+                [
+                    PanelQuery(
+                        f"topk(10, sum by (queue, reason) "
+                        f"(rate(bullmq_job_failed_reasons_total{{{QUEUE_MATCHER}}}[$__rate_interval])) > 0)",
+                        "{{queue}}: {{reason}}",
+                    )
+                ],
+                unit="ops",
+                width=24,
+                link=("HighFailedJobs", f"{runbooks}HighFailedJobs.md"),
+            ),
+            Panel(
                 "Waiting time",
                 "Distribution of the time that jobs waited for a worker.",
                 [PanelQuery(_heat("bullmq_job_wait_seconds"), "{{le}}")],

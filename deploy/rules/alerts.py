@@ -195,10 +195,22 @@ def _queues(t: AlertThresholds) -> Iterator[Alert]:
         expression=f"[affected] > {t.failed_jobs}",
         summary="Many jobs have failed.",
         description=f"{{{{ $value | {_WHOLE} }}}} jobs failed in the last hour, by queue: [affected]. "
-        f"The threshold is {t.failed_jobs}.",
+        f"The threshold is {t.failed_jobs}.{_most_frequent_reason(job)}",
     )
     for alert in (down, failed):
         yield alert.one_for_each() if t.per_queue else alert
+
+
+def _most_frequent_reason(job: str) -> str:
+    """A sentence with the reason for which most jobs of a queue failed in the last hour, if one is counted.
+    What a new counter began with is no increase."""
+    counted = f'bullmq_job_failed_reasons_total{{{job}, reason!="other"}}'
+    new = f"({counted} unless {counted} offset 1h)"
+    most = f"topk(1, max by (queue, reason) (increase({counted}[1h]) > 0 or {new}))"
+    return (
+        f"{{{{ range query `{most}` }}}} Most often, {{{{ .Value | {_WHOLE} }}}} of {{{{ .Labels.queue }}}}: "
+        "{{ .Labels.reason }}{{ end }}"
+    )
 
 
 def _host(t: AlertThresholds) -> Iterator[Alert]:

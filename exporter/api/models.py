@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field
 
 from exporter.config.settings import IntervalMinutes
-from exporter.views import MOST_SCHEDULERS
+from exporter.views import MOST_REASONS, MOST_SCHEDULERS
 from service.api.envelope import Camel, CommandBody
 
 Moment: TypeAlias = Annotated[float, Field(description="unix seconds")]
@@ -288,6 +288,14 @@ class JobSchedulers(Camel):
     )
 
 
+class FailedReason(Camel):
+    reason: str = Field(description="without what differs from job to job, and without secrets")
+    jobs: int = Field(description="that failed for it since it is known")
+    first: Moment
+    last: Moment
+    job: str = Field(description="id of the job that failed last for it")
+
+
 class Queue(Camel):
     prefix: str
     name: str
@@ -315,6 +323,9 @@ class Queue(Camel):
         description="active / (workers x their concurrency as set, else as measured)"
     )
     rates: QueueRates | None = Field(description="from the event stream; null if it is not followed")
+    failed_reasons: list[FailedReason] | None = Field(
+        description=f"why jobs failed: at most {MOST_REASONS}, the most frequent first; null: not counted"
+    )
     job_schedulers: JobSchedulers | None = Field(description="null: it has none, or they are not read yet")
 
 

@@ -220,6 +220,16 @@ class BullMQSettings(Model):
         "buckets as in text; native ones, which are one series a histogram and need no bounds; or both. Text "
         "always has classic ones",
     )
+    failed_reasons: int = Field(
+        10,
+        ge=0,
+        le=50,
+        description="reasons for which jobs of a queue fail that have a series of their own, without what "
+        "differs from job to job and what may be a secret; all others count as one; 0: none is looked at",
+    )
+    max_failed_reasons: int = Field(
+        500, ge=1, le=10_000, description="such series of all queues together: those that came first"
+    )
     capacity_per_worker: float = Field(
         10.0, gt=0, le=MOST_JOBS_AT_ONCE, description="jobs that count as the full load of one worker"
     )

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Final
 
 from exporter.assessment import Assessment
+from exporter.bullmq.reasons.masking import OTHER_REASONS
 from exporter.metrics.bullmq import queue_changes
 from exporter.metrics.family import (
     AnyFamily,
@@ -80,6 +81,17 @@ def _lag(assessment: Assessment) -> Iterator[Sample]:
         yield (), max(*lags, *(state.node_lags[node] for node in resting if node), 0.0)
 
 
+def _reasons(assessment: Assessment) -> Iterator[Sample]:
+    for (prefix, queue), events in _events(assessment).items():
+        reasons = events.counters.reasons
+        if reasons is None or not reasons.known:
+            continue
+        for reason in reasons.known:
+            if reason.labelled is not None:
+                yield (prefix, queue, reason.text), float(reason.labelled)
+        yield (prefix, queue, OTHER_REASONS), float(reasons.other)
+
+
 def _native_wait(events: Events) -> Mapping[tuple[str, ...], NativeHistogram] | None:
     native = events.counters.native
     return {(): native.wait} if native else None
@@ -102,6 +114,17 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "retried",
         "Attempts after which the job is retried, immediately or after a delay; "
         "from BullMQ 5 also attempts that a rate limit sent back.",
+    ),
+    Family(
+        "bullmq_job_failed_reasons_total",
+        "counter",
+        "Jobs that failed permanently, by the reason without what differs from job to job (numbers, ids, "
+        "addresses, quoted parts, payloads) and what may be a secret. The first `failed_reasons` of a queue "
+        "have a series each, of all queues at most `max_failed_reasons`; the others count as `other`. A "
+        "reason that has become rare gives its place to a frequent one. Absent before the first one, and for "
+        "Bull.",
+        (*_QUEUE, "reason"),
+        _reasons,
     ),
     _jobs("stalled", "Attempts that were abandoned because their worker stopped renewing the lock."),
     _jobs(

@@ -10,6 +10,7 @@ from exporter.derived import waiting_jobs
 from exporter.page.frame import PageQuery, as_html, row, section, table
 from exporter.summaries import (
     cell_level,
+    failed_reason_lines,
     has_several_prefixes,
     pause_mark,
     queue_conditions,
@@ -114,6 +115,7 @@ def _searched(view: View, query: PageQuery) -> str:
     return "".join(
         [
             *(f'<p class="warning">{as_html(line)}</p>' for line in late),
+            *(f"<p>{as_html(line)}</p>" for line in failed_reason_lines(view, query.translator)),
             *(f'<p class="dim">{as_html(line)}</p>' for line in lines),
         ]
     )

@@ -82,6 +82,26 @@ class QueueState(NamedTuple):
     longest_waiting_children: float | None = None  # seconds for which the first parent waits
 
 
+class FailedReason(NamedTuple):
+    """Jobs that failed for one reason: its text without what differs from job to job; how often, first and
+    last in unix seconds, the id of the job that failed last for it; how often since it has a label of its own
+    (None: it has none, and counts as another)."""
+
+    text: str
+    jobs: int
+    first: float
+    last: float
+    job: str
+    labelled: int | None
+
+
+class FailedReasons(NamedTuple):
+    """The reasons of a queue, the most frequent first, and how many failures have no label of their own."""
+
+    known: tuple[FailedReason, ...] = ()
+    other: int = 0
+
+
 class JobCounters(NamedTuple):
     """Counters and durations from a queue's events since it is known. `processing` is by outcome; `native`
     has the same durations in exponential buckets, if they are counted so.
@@ -101,6 +121,7 @@ class JobCounters(NamedTuple):
     processing: Mapping[str, Histogram]
     evicted: int
     native: NativeDurations | None = None
+    reasons: FailedReasons | None = None  # None: not counted
 
 
 class Events(NamedTuple):

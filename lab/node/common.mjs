@@ -2,7 +2,7 @@
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
-// `behaviour`: ms to run, fail (always, or the first times), hold until released, bytes to return.
+// `behaviour`: ms to run, fail (always, or the first times; the reason is of the data), hold until released, bytes to return.
 export function processor({ ms = 0, fail = false, fail_first = 0, hold = false, bytes = 0 }, { held, tally, durations }) {
   const failures = new Map();
   const timed = async (job) => {
@@ -13,7 +13,7 @@ export function processor({ ms = 0, fail = false, fail_first = 0, hold = false, 
     if (fail || failed < fail_first) {
       failures.set(job.id, failed + 1);
       tally.threw++;
-      throw new Error("asked to fail");
+      throw new Error(job.data.reason ?? "asked to fail");
     }
     tally.returned++;
     return bytes ? "x".repeat(bytes) : null;

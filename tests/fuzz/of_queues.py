@@ -19,6 +19,7 @@ from exporter.bullmq.counts import REPLIES as COUNTED
 from exporter.bullmq.counts import TAIL_REPLIES, Counts, plan_queue, with_tails
 from exporter.bullmq.details import Moment, details, needs_due, with_details, with_due
 from exporter.bullmq.keys import worker_queues
+from exporter.bullmq.reasons.tally import LabelBudget
 from exporter.bullmq.schedulers.reading import (
     commands,
     digest,
@@ -153,14 +154,14 @@ def _events(replies: list[Reply]) -> object:
     """Entries as XREAD has them, in two parts; the counters of all of them together."""
     read = entries_of([[b"bull:mail:events", replies]])
     entries = [] if isinstance(read, ReplyError) else read[b"bull:mail:events"]
-    jobs = Jobs(native=True, max_jobs=50)
+    jobs = Jobs(native=True, max_jobs=50, reasons=LabelBudget(10, 3).tally())
     jobs.feed(entries[: len(entries) // 2])
     jobs.settle()
     jobs.advance(_NOW_MS)
     jobs.feed(entries[len(entries) // 2 :])
     jobs.prune(_NOW_MS, waiting=False, active=True)
     counters = jobs.counters()
-    again = Jobs(native=True)
+    again = Jobs(native=True, reasons=LabelBudget(10, 3).tally())
     again.restore(jobs.dump(), jobs.busy)
     assert again.counters() == counters
     busy = jobs.busy_at(_NOW_MS + 1000) / 1000

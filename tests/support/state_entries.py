@@ -42,8 +42,12 @@ def broken(entry: dict[str, Any], part: str, value: object) -> dict[str, Any]:
     """The entry with that value there."""
     changed = copy.deepcopy(entry)
     *outer, name = part.split(".")
-    place = changed
+    place: Any = changed
     for key in outer:
-        place = place[key]
-    place[name] = value
+        place = place[_key(place, key)]
+    place[_key(place, name)] = value
     return changed
+
+
+def _key(place: Any, key: str) -> str | int:
+    return int(key) if isinstance(place, list) else key

@@ -15,6 +15,8 @@ LONGEST_REASON: Final = 120
 LONGEST_READ: Final = 1000
 """Bytes of a reason that are looked at: it may be a payload of megabytes."""
 NO_REASON: Final = "(no reason)"
+OTHER_REASONS: Final = "other"
+"""What all are called together that are not counted one by one: no reason is."""
 
 _STAYS: Final = "\ue000"
 """Of the private use area: in front of digits that stay."""
@@ -65,7 +67,7 @@ _DIGITS: Final = re.compile(rf"(?:(?<!\w)[+-])?(?<!{_STAYS})\d+(?:[.,:]\d+)*")
 _SPACES: Final = re.compile(r"\s+")
 
 
-def masked(reason: bytes) -> str:
+def masked_reason(reason: bytes) -> str:
     """The reason as it is counted: its first line, the same for all that differ only by numbers, ids,
     addresses, quoted parts, payloads and secrets."""
     return _masked(reason[:LONGEST_READ])
@@ -99,6 +101,8 @@ def _masked(reason: bytes) -> str:
     line = _SPACES.sub(" ", line.replace(_STAYS, "")).strip()
     if not line:
         return NO_REASON
+    if line == OTHER_REASONS:
+        return f"({line})"
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1].rstrip()}{_MORE}"
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter.bullmq.keys import base
+from exporter.bullmq.reasons.masking import LONGEST_REASON
+from exporter.bullmq.reasons.tally import LONGEST_JOB
 from exporter.bullmq.streams.events import COUNTS, OUTCOMES
 from exporter.snapshot.queues import QueueId
 
@@ -74,11 +76,28 @@ def _check_jobs(jobs: Mapping[str, Any]) -> None:
                 raise CheckpointEntryError(f"native.{name}: should be a list")
             _each(numbers[:2] + numbers[3:], f"native.{name}")
             _each(numbers[2:3], f"native.{name}", _MOST, least=-_MOST)
+    if "reasons" in jobs:
+        _check_reasons(_object(jobs, "reasons"))
     for name in ("waits", "active", "returned"):
         for pair in _list(jobs, name):
             if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
                 raise CheckpointEntryError(f"{name}: should be pairs of a job and a time")
             _each(pair[1:], name, _LAST_PART)
+
+
+def _check_reasons(reasons: Mapping[str, Any]) -> None:
+    _whole(reasons, "other")
+    for entry in _list(reasons, "known"):
+        match entry:
+            case [str(text), *numbers, str(job), labelled] if len(numbers) == 3:
+                _each(numbers, "reasons.known")
+                _each([] if labelled is None else [labelled], "reasons.known")
+                if not 0 < len(text) <= LONGEST_REASON or len(job) > LONGEST_JOB:
+                    raise CheckpointEntryError("reasons.known: should have texts of their length")
+                if not (text + job).isprintable():  # nor half a sign, which no exposition can have
+                    raise CheckpointEntryError("reasons.known: should be a text on one line")
+            case _:
+                raise CheckpointEntryError("reasons.known: should be reasons with their counts and times")
 
 
 def _check_id(text: str) -> None:

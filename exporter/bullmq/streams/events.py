@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.native_tally import NativeTally
 from exporter.snapshot.histogram import Histogram, NativeDurations, NativeHistogram
 from exporter.snapshot.queues import JobCounters
@@ -47,7 +48,7 @@ class Jobs:
 
     Only what a single event does not contain is remembered: since when a job waits, and since when it is
     active. A start that was not read is 0: such an attempt ends and is counted, but has no duration.
-    `native`: durations are counted in exponential buckets besides.
+    `native`: durations are counted in exponential buckets besides; `reasons`: counts why jobs fail.
 
     The busy time is the integral of the number of active jobs over the ms of the ids. It only ever grows, as
     the time up to which it counts never goes back; jobs that are forgotten end there.
@@ -67,6 +68,7 @@ class Jobs:
         "_max_jobs",
         "_native",
         "_processing",
+        "_reasons",
         "_removed",
         "_retried",
         "_returned",
@@ -82,8 +84,10 @@ class Jobs:
         *,
         native: bool = False,
         max_jobs: int = MAX_REMEMBERED_JOBS,
+        reasons: ReasonTally | None = None,
     ) -> None:
         self._native = native
+        self._reasons = reasons
         self._bounds = tuple(buckets)
         self._bounds_ms = _in_ms(self._bounds)
         self._max_jobs = max_jobs
@@ -187,6 +191,7 @@ class Jobs:
             {outcome: durations.histogram() for outcome, durations in self._processing.items()},
             self._evicted,
             self._native_durations(),
+            self._reasons.snapshot() if self._reasons else None,
         )
 
     def _durations(self) -> _Durations:
@@ -201,8 +206,9 @@ class Jobs:
     def dump(self) -> dict[str, Any]:
         """The state without `busy` as JSON types; of the waiting jobs only the newest, as there may be very
         many."""
-        native = {"native": self._dumped_native()} if self._native else {}
-        return native | {
+        optional: dict[str, Any] = {"native": self._dumped_native()} if self._native else {}
+        optional |= {"reasons": self._reasons.dump()} if self._reasons else {}
+        return optional | {
             "counts": [getattr(self, f"_{name}") for name in COUNTS],
             "bounds": list(self._bounds),
             "wait": self._wait.dump(),
@@ -227,6 +233,8 @@ class Jobs:
             wait.restore(dumped["wait"], native.get("wait"))
             for outcome, durations in processing.items():
                 durations.restore(dumped["processing"][outcome], native.get(outcome))
+        if self._reasons and "reasons" in dumped:
+            self._reasons.restore(dumped["reasons"])
         waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         for name, count in zip(COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
@@ -269,6 +277,8 @@ class Jobs:
                 self._leave(entry_id, job)
         elif event == b"failed":
             self._failed += 1
+            if self._reasons:
+                self._reasons.add(_value(fields, b"failedReason"), job, _ms(entry_id))
             self._end(entry_id, job, "failed")
         elif event == b"delayed":
             self._waits.pop(job, None)
@@ -417,6 +427,12 @@ def split_id(entry_id: bytes) -> tuple[int, int]:
     """A stream id's ms and number, which sort like the ids. Raises ValueError."""
     ms, _, number = entry_id.partition(b"-")
     return int(ms), int(number or 0)
+
+
+def _value(fields: Sequence[bytes], name: bytes) -> bytes:
+    """Of this field of an entry; nothing if it has none, or another type."""
+    value = next((fields[at + 1] for at in range(2, len(fields) - 1, 2) if fields[at] == name), b"")
+    return value if type(value) is bytes else b""
 
 
 def _ms(entry_id: bytes) -> int:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from exporter.bullmq.counts import MOVED
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.reasons.tally import LabelBudget
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.bullmq.streams.reader import MAX_PAUSE, RETRY_SECONDS, Reader
@@ -68,6 +69,8 @@ class Follower:
         self._deployment = deployment
         self._buckets = settings.event_buckets
         self._native = settings.histograms != "classic"
+        labels = settings.max_failed_reasons, settings.failed_reasons
+        self._reasons = LabelBudget(*labels) if settings.failed_reasons else None
         self._group = group
         self._checkpoint = checkpoint
         self._lock = threading.Lock()  # of the streams: readers apply their replies one after the other
@@ -194,7 +197,8 @@ class Follower:
                 self._streams, self._others = streams, others
 
     def _new_stream(self, queue: QueueId) -> Stream:
-        stream = Stream(queue, Jobs(self._buckets, native=self._native), now())
+        reasons = self._reasons.tally() if self._reasons else None
+        stream = Stream(queue, Jobs(self._buckets, native=self._native, reasons=reasons), now())
         if self._checkpoint is not None:
             self._checkpoint.restore(queue, stream)
         return stream

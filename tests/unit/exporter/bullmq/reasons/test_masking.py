@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.reasons.masking import LONGEST_READ, LONGEST_REASON, NO_REASON, masked
+from exporter.bullmq.reasons.masking import LONGEST_READ, LONGEST_REASON, NO_REASON, masked_reason
 
 
 def of(text: str) -> str:
-    return masked(text.encode())
+    return masked_reason(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ def of(text: str) -> str:
     [
         ("", NO_REASON),
         (" \n\t\n", NO_REASON),
+        ("other", "(other)"),  # the label of all the rest
         ("job stalled more than allowable limit", "job stalled more than allowable limit"),
         ("connect ECONNREFUSED 10.0.0.5:6379", "connect ECONNREFUSED <ip>:#"),
         ("connect ECONNREFUSED ::1:6379", "connect ECONNREFUSED <ip>"),
@@ -146,7 +147,7 @@ def test_any_text_is_one_short_line(text: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_one(reason: bytes) -> None:
-    assert masked(reason).isprintable()
+    assert masked_reason(reason).isprintable()
 
 
 @pytest.mark.fault
@@ -156,5 +157,5 @@ def test_any_bytes_are_one(reason: bytes) -> None:
 def test_no_text_takes_long(sign: str) -> None:
     """A regular expression that tries all ways would take minutes."""
     begun = perf_counter()
-    masked((sign * LONGEST_READ).encode() + b"!")
+    masked_reason((sign * LONGEST_READ).encode() + b"!")
     assert perf_counter() - begun < 1.0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.bullmq.reasons.tally import LabelBudget
 from exporter.bullmq.streams.checkpoint_entry import CheckpointEntryError, check_entry, read_entry
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.state_file import checkpoint_line
@@ -20,12 +21,17 @@ POSITION = StreamPosition(b"1000-0", 5, 1, 0, -3, 1.8e9)
 pytestmark = pytest.mark.fault
 
 
+def counting(*, native: bool) -> Jobs:
+    return Jobs(native=native, reasons=LabelBudget(10, 3).tally())
+
+
 def entry(*, native: bool = True) -> dict[str, Any]:
-    jobs = Jobs(native=native)
+    jobs = counting(native=native)
     jobs.feed([[b"1000-0", [b"event", b"waiting", b"jobId", b"7"]]])
     jobs.feed([[b"1500-0", [b"event", b"active", b"jobId", b"7"]]])
     jobs.feed([[b"9500-0", [b"event", b"completed", b"jobId", b"7"]]])
     jobs.feed([[b"9600-0", [b"event", b"waiting", b"jobId", b"8"]]])
+    jobs.feed([[b"9700-0", [b"event", b"failed", b"jobId", b"9", b"failedReason", b"disk full"]]])
     loaded: dict[str, Any] = json.loads(checkpoint_line(MAIL, POSITION, Stream(MAIL, jobs, 1.8e9)))
     return loaded
 
@@ -68,14 +74,17 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
-PARTS = (*StreamPosition._fields, "busy", "jobs", *(f"jobs.{part}" for part in Jobs().dump()), "jobs.native")
+PARTS = (
+    *(*StreamPosition._fields, "busy", "jobs", *(f"jobs.{part}" for part in counting(native=True).dump())),
+    *(f"jobs.reasons.{part}" for part in ("other", "known", "known.0", *(f"known.0.{n}" for n in range(6)))),
+)
 
 
 @given(st.sampled_from(PARTS), VALUES)
 def test_whatever_an_entry_has_it_is_used_or_named(part: str, value: object) -> None:
     """And what is used can be counted on and served."""
     changed = broken(entry(), part, value)
-    jobs = Jobs(native=True)
+    jobs = counting(native=True)
     try:
         check_entry(changed)
         jobs.restore(changed["jobs"], changed.get("busy", (0, 0)))
@@ -83,6 +92,9 @@ def test_whatever_an_entry_has_it_is_used_or_named(part: str, value: object) -> 
         return
     jobs.feed([[b"%d-0" % (1 << 50), [b"event", b"active", b"jobId", b"8"]]])
     jobs.feed([[b"%d-0" % (1 << 51), [b"event", b"completed", b"jobId", b"8"]]])
+    jobs.feed([[b"%d-0" % (1 << 51), [b"event", b"failed", b"jobId", b"8", b"failedReason", b"disk full"]]])
     counters = jobs.counters()
-    counts = (counters.added, counters.completed, *counters.wait.counts)
+    assert counters.reasons is not None
+    assert counters.reasons.known[0].text
+    counts = (counters.added, counters.completed, *counters.wait.counts, counters.reasons.known[0].jobs)
     assert all(float(count or 0) >= 0 for count in counts)
