@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from scaler.activity import Activity, ActivityHistory
+from scaler.busy import unlisted_jobs
 from scaler.config.settings import PolicySettings
 from scaler.decision.capacity import Demand, share
 from scaler.decision.concurrency_check import ExcessJobs, jobs_in_excess, most_jobs, update_excess
@@ -127,18 +128,23 @@ class Controller:
             metrics_by_target = metrics.read(deadline)
             workers = {name: outcome for chunk in chunks for name, outcome in chunk.result().items()}
             self._turns.done(order, workers)
-            self._stalled |= {
+            stalled = {
                 name: known.stalled
                 for name, known in metrics_by_target.items()
                 if isinstance(known.sample, QueueSample)
             }
+            more_stalled = any(
+                not set(jobs).issubset(self._stalled.get(name, ())) for name, jobs in stalled.items()
+            )
+            self._stalled |= stalled
             leading = self._leading()
             if not leading:
                 self._follow(workers, time)
             elif not self._led:
                 self._take_over(by_name)
             self._led = leading
-            answers = IdleAnswers(_IDLE_SECONDS) if leading else None
+            unlisted = {name: unlisted_jobs(stalled, time) for name, stalled in self._stalled.items()}
+            answers = IdleAnswers(_IDLE_SECONDS, unlisted) if leading else None
             decided = {
                 target.name: self._decide(
                     target,
@@ -200,7 +206,7 @@ class Controller:
         self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
         if leading:
-            self._state.save(lambda: self.learned(targets))
+            self._state.save(lambda: self.learned(targets), soon=more_stalled)
         return result
 
     def restore(self, managed: Iterable[Managed], *, workers: bool, most: int | None = None) -> None:

@@ -90,8 +90,8 @@ class TargetStep(NamedTuple):
     @property
     def may_outlast_grace(self) -> bool:
         """Whether a job may run longer than a worker that is removed has to finish it, as far as is known: by
-        those that ended, and by those that still run."""
-        grace, ended = self.grace_seconds, self.run_seconds
+        those that ended, the slowest too, and by those that still run."""
+        grace, ended = self.grace_seconds, self.long_run_seconds
         known = self.decision.inputs.get("service_seconds") if self.decision else None
         return grace is None or ended is None or max(ended, known or 0.0) > grace
 
