@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
+from scaler.model import Stalled
 from service.clock import Deadline
 from service.json_text import read_json
 from service.outcome import UnreadableError
+from service.units import plain
 from service.web.client import HttpClientError, fetch
 
 _LIMIT: Final = 16 << 20
@@ -69,6 +71,19 @@ def _count(number: Any) -> int:
     if type(number) is not int or number < 0:
         raise ValueError(f"{str(number)[:20]!r} is not a number of jobs")
     return number
+
+
+def unlisted_jobs(stalled: Stalled, time: float) -> str | None:
+    """Why no worker is known to be idle, though the exporter reports of each active job whose it is: those
+    that stalled are not active, or by another worker, and the one that lost them may still run them.
+
+    `time`: now (unix seconds). None: none may.
+    """
+    running = [(until, jobs) for until, jobs in stalled if until > time]
+    if not running:
+        return None
+    jobs, longest = sum(jobs for _, jobs in running), max(until for until, _ in running) - time
+    return f"{plain(jobs)} jobs that stalled may still run, for {longest:.0f} s more"
 
 
 def idle_workers(busy: WorkerJobs, prefix: str, ready: int) -> int | None:

@@ -478,7 +478,7 @@ def _check_machine(loaded: Loaded[ScalerSettings]) -> None:
     settings = loaded.model
     if settings.dry_run:
         return
-    limit, descriptors = limit_of_workers(settings), this_machine(settings.web).descriptors
+    limit, descriptors = limit_of_workers(settings), this_machine(settings).descriptors
     problems = [
         shortage(settings, descriptors) if descriptors is not None else None,
         least_above(settings, limit) if limit else None,

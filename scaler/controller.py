@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from scaler.activity import Activity, ActivityHistory
+from scaler.busy import unlisted_jobs
 from scaler.config.settings import PolicySettings
 from scaler.decision.capacity import Demand, share
 from scaler.decision.concurrency_check import ExcessJobs, jobs_in_excess, most_jobs, update_excess
@@ -32,9 +33,9 @@ from scaler.sources.declared import NO_ORDERS, Orders
 from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.step_result import TOTAL_LIMIT, StepCounters, StepResult, TargetStep
+from scaler.steps.step_log import StepLog
 from scaler.steps.total_limit import within_limit
 from scaler.steps.turns import Turns, waits, with_last_turn
-from scaler.steps.warning_log import WarningLog
 from scaler.targets.base import Target
 from scaler.targets.idle_answers import IdleAnswers
 from service.clock import Deadline, monotonic, now
@@ -85,8 +86,7 @@ class Controller:
         self._leading = leading
         self._memories: dict[str, TargetMemory | None] = {}
         self._activities: dict[str, ActivityHistory] = {}
-        self._problems: dict[str, ProblemLog] = {}
-        self._warnings = WarningLog(log)
+        self._step_log = StepLog()
         self._excess: dict[str, ExcessJobs | None] = {}
         self._since: dict[str, Mapping[Condition, float]] = {}
         self._requested: dict[str, int] = {}
@@ -96,7 +96,6 @@ class Controller:
         self._waiting = ProblemLog(log, "targets not read in time", "all targets read in time")
         self._late: list[str] = []
         self._workers: dict[str, int] = {}
-        self._wished: dict[str, int] = {}
         self._stalled: dict[str, Stalled] = {}
         self._recalled: dict[str, Learned] = {}
         self.counters = StepCounters()
@@ -127,18 +126,23 @@ class Controller:
             metrics_by_target = metrics.read(deadline)
             workers = {name: outcome for chunk in chunks for name, outcome in chunk.result().items()}
             self._turns.done(order, workers)
-            self._stalled |= {
+            stalled = {
                 name: known.stalled
                 for name, known in metrics_by_target.items()
                 if isinstance(known.sample, QueueSample)
             }
+            more_stalled = any(
+                not set(jobs).issubset(self._stalled.get(name, ())) for name, jobs in stalled.items()
+            )
+            self._stalled |= stalled
             leading = self._leading()
             if not leading:
                 self._follow(workers, time)
             elif not self._led:
                 self._take_over(by_name)
             self._led = leading
-            answers = IdleAnswers(_IDLE_SECONDS) if leading else None
+            unlisted = {name: unlisted_jobs(stalled, time) for name, stalled in self._stalled.items()}
+            answers = IdleAnswers(_IDLE_SECONDS, unlisted) if leading else None
             decided = {
                 target.name: self._decide(
                     target,
@@ -184,7 +188,7 @@ class Controller:
                 self._workers[target_step.name] = target_step.workers.value.requested
         steps = [self._with_since(target_step) for target_step in steps]
         self._since = {target_step.name: target_step.since for target_step in steps}
-        self._log(steps, acting=acting)
+        self._step_log.report(steps, acting=acting)
         took = monotonic() - begun
         result = StepResult(
             time,
@@ -200,7 +204,7 @@ class Controller:
         self.counters.count(replace(result, steps=tuple(step for step in steps if step.name in read)))
         self.last = result
         if leading:
-            self._state.save(lambda: self.learned(targets))
+            self._state.save(lambda: self.learned(targets), soon=more_stalled)
         return result
 
     def restore(self, managed: Iterable[Managed], *, workers: bool, most: int | None = None) -> None:
@@ -363,7 +367,7 @@ class Controller:
         changing = {
             decided.name: decided
             for decided in steps
-            if decided.name in read and changes(decided) and decided.settings.mode == "act"
+            if decided.name in read and decided.changes and decided.settings.mode == "act"
         }
         order = dict.fromkeys([name for name in self._late if name in changing] + list(changing))
         pending = {name: pool.submit(_scale, by_name[name], changing[name], deadline) for name in order}
@@ -380,48 +384,12 @@ class Controller:
 
     def _applied(self, decided: TargetStep, result: Applied | NotApplied) -> TargetStep:
         if isinstance(result, Applied):
-            old, new, reason = _change(decided)
+            old, new, reason = decided.change
             memory = self._memories[decided.name]
             if memory is not None:
                 self._memories[decided.name] = record_scaling(memory, decided.time, new)
             self._state.record_action(decided.name, decided.time, old, new, reason)
         return decided._replace(acted=result)
-
-    def _log(self, steps: Sequence[TargetStep], *, acting: bool) -> None:
-        """A line for each change, for each number that would be set once it is another one, and for each
-        problem of a target that begins, changes or ends."""
-        problems, names = self._problems, [target_step.name for target_step in steps]
-        self._problems = {
-            name: problems.get(name) or ProblemLog(log, "target failing", "target recovered")
-            for name in names
-        }
-        self._warnings.report([target_step for target_step in steps if not waits(target_step.workers)], names)
-        for target_step in steps:
-            if waits(target_step.workers):
-                continue
-            self._problems[target_step.name].report(_problem(target_step), target=target_step.name)
-            if isinstance(target_step.acted, Applied):
-                log.info("scaled", extra=_facts(target_step))
-            elif not acting or target_step.settings.mode != "act":
-                self._log_wish(target_step)
-        self._wished = {name: number for name, number in self._wished.items() if name in names}
-
-    def _log_wish(self, step: TargetStep) -> None:
-        """What would be set: in the shadow, for as long as a week."""
-        if not changes(step) or step.desired is None:
-            self._wished.pop(step.name, None)
-        elif self._wished.get(step.name) != step.desired:
-            self._wished[step.name] = step.desired
-            log.info("would scale", extra=_facts(step))
-
-
-def changes(step: TargetStep) -> bool:
-    """Whether the decision differs from the requested number of workers."""
-    return (
-        step.decision is not None
-        and isinstance(step.workers, Ok)
-        and step.decision.workers != step.workers.value.requested
-    )
 
 
 def _read(targets: Iterator[Managed], deadline: Deadline) -> dict[str, Outcome[Workers]]:
@@ -435,34 +403,5 @@ def _read(targets: Iterator[Managed], deadline: Deadline) -> dict[str, Outcome[W
 def _scale(target: Target, step: TargetStep, deadline: Deadline) -> Applied | NotApplied:
     if deadline.passed():
         return _NO_TIME
-    old, new, _ = _change(step)
+    old, new, _ = step.change
     return target.scale(old, new, deadline)
-
-
-def _change(step: TargetStep) -> tuple[int, int, str]:
-    if step.decision is None or isinstance(step.workers, Failed):
-        raise ValueError(f"{step.name} has no decision")
-    return step.workers.value.requested, step.decision.workers, step.decision.reason
-
-
-def _problem(step: TargetStep) -> str:
-    if isinstance(step.workers, Failed):
-        return step.workers.message
-    if isinstance(step.acted, NotApplied):
-        return step.acted.message
-    unknown = step.sample if isinstance(step.sample, Missing) else step.unknown
-    return "" if unknown is None else unknown.message
-
-
-def _facts(step: TargetStep) -> dict[str, object]:
-    old, new, reason = _change(step)
-    inputs = step.decision.inputs if step.decision else {}
-    return {
-        **{name: round(value, 4) for name, value in inputs.items()},
-        "target": step.name,
-        "queues": ",".join(step.queues),
-        "from": old,
-        "to": new,
-        "reason": reason,
-        "because": step.decision.sentence if step.decision else "",
-    }

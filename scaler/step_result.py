@@ -65,6 +65,21 @@ class TargetStep(NamedTuple):
         return self.decision.workers if self.decision else None
 
     @property
+    def change(self) -> tuple[int, int, str]:
+        """From how many workers to how many, and the reason, also where they are as many. Raises ValueError
+        without a decision."""
+        if self.decision is None or isinstance(self.workers, Failed):
+            raise ValueError(f"{self.name} has no decision")
+        return self.workers.value.requested, self.decision.workers, self.decision.reason
+
+    @property
+    def changes(self) -> bool:
+        """Whether the decision differs from the requested number of workers."""
+        if self.decision is None or isinstance(self.workers, Failed):
+            return False
+        return self.decision.workers != self.workers.value.requested
+
+    @property
     def recommended(self) -> int | None:
         """The policy's number within the bounds, also where something else decides: a pause, an override,
         another autoscaler. None where the policy proposed nothing."""
@@ -90,8 +105,8 @@ class TargetStep(NamedTuple):
     @property
     def may_outlast_grace(self) -> bool:
         """Whether a job may run longer than a worker that is removed has to finish it, as far as is known: by
-        those that ended, and by those that still run."""
-        grace, ended = self.grace_seconds, self.run_seconds
+        those that ended, the slowest too, and by those that still run."""
+        grace, ended = self.grace_seconds, self.long_run_seconds
         known = self.decision.inputs.get("service_seconds") if self.decision else None
         return grace is None or ended is None or max(ended, known or 0.0) > grace
 
@@ -307,9 +322,9 @@ class StepCounters:
                 self._error(step.workers.kind)
             elif not (result.leading or result.dry_run):
                 pass  # another scaler counts its decisions: two would count each twice
-            elif step.decision and step.decision.workers != step.workers.value.requested:
-                direction = "up" if step.decision.workers > step.workers.value.requested else "down"
-                key = (",".join(step.queues), step.name, direction, step.decision.reason)
+            elif step.changes:
+                old, new, reason = step.change
+                key = (",".join(step.queues), step.name, "up" if new > old else "down", reason)
                 self.decisions[key] = self.decisions.get(key, 0) + 1
             if isinstance(step.acted, NotApplied):
                 self._error(step.acted.kind)

@@ -15,6 +15,7 @@ from scaler.commands.outlook import outlook
 from scaler.commands.status import not_shown
 from scaler.commands.summary import conditions_text, summary
 from scaler.commands.tables import Hanging, is_acting, late_lines
+from scaler.decision.policies.sentences import stalled_text
 from scaler.serving import targets_meant
 from scaler.views import NAME
 from service.catalogs import ENGLISH
@@ -122,7 +123,8 @@ def _situation(target: Mapping[str, Any], inputs: Mapping[str, float]) -> list[s
             [f"  {', '.join(f'{name} {value:g}' for name, value in inputs.items())}"] if inputs else []
         )
     waiting, active, due = (f"{inputs[name]:.0f}" for name in ("waiting", "active", "due"))
-    wait = f"{waiting} wait, {active} run, {due} more are due within 60 s"
+    runs = f"{active} run, {stalled_text(inputs['stalled'])}" if "stalled" in inputs else f"{active} run"
+    wait = f"{waiting} wait, {runs}, {due} more are due within 60 s"
     lines.append(f"  {wait}; the oldest waits {inputs['oldest_seconds']:.0f} of {inputs['slo_seconds']:g} s")
     rates = f"{plain(inputs['level'])} jobs/s come"
     if inputs["rate"] > inputs["level"]:

@@ -17,7 +17,7 @@ _MOST_WAITING: Final = 1e9
 _AFTER_GUARD: Final = {
     "cooldown": "the end of the cooldown",
     "step_limit": "the next step: it may go as far again",
-    "busy_unknown": "an answer of the exporter about who has a job: those without one go then",
+    "busy_unknown": "it has to be known again who has a job: those without one go then",
     "not_idle_yet": "scale_to_zero_after_seconds without a job: the last worker goes then",
     "max": "a higher max_workers",
     "min": "a lower min_workers",
@@ -127,7 +127,7 @@ def _situation(target: Mapping[str, Any]) -> Situation:
     ready = current if target["ready"] is None else min(current, target["ready"])
     return Situation(
         waiting=inputs["waiting"],
-        active=inputs["active"],
+        active=inputs["active"] + inputs.get("stalled", 0.0),
         due=inputs["due"],
         level=inputs["level"],
         rate=inputs["rate"],

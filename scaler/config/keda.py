@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, model_validator
 
 from service.config.model import Model
+
+MOST_KEDA_CONNECTIONS: Final = 256
+"""gRPC connections at a time. KEDA's operator has one for each address and set of certificates."""
+_SHARE: Final = 8  # they may take one of so many file descriptors of the process
 
 
 class KedaTlsSettings(Model):
@@ -36,3 +40,10 @@ class KedaSettings(Model):
         None, description="host:port on which KEDA is answered, such as 0.0.0.0:9879; it is not if absent"
     )
     tls: KedaTlsSettings = KedaTlsSettings()
+
+    def most_connections(self, descriptors: int) -> int:
+        """gRPC connections at a time, where the process may have so many file descriptors; 0 without
+        `listen`."""
+        if self.listen is None:
+            return 0
+        return max(1, min(MOST_KEDA_CONNECTIONS, descriptors // _SHARE))

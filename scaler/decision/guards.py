@@ -373,7 +373,8 @@ def _busy(step: _Step) -> None:
         if ended - over[0] >= over[1]:
             least = min(least, max(most, step.workers))
     if step.workers < least:
-        note = f"{step.workers} proposed: {least} stay, each has a job"
+        or_stalled = ", or one that stalled and may still run" if sample.unseen else ""
+        note = f"{step.workers} proposed: {least} stay, each has a job{or_stalled}"
         step.set_workers(least, "busy", note)
 
 

@@ -14,6 +14,7 @@ from scaler.step_result import StepResult
 from service.clock import monotonic
 from service.threads import Supervised
 from service.web.address import parse_listen
+from service.web.server import descriptor_limit
 
 if TYPE_CHECKING:
     from scaler.keda.server import KedaServer
@@ -70,4 +71,6 @@ def _server(settings: ScalerSettings) -> KedaServer | None:
 
     certificates = certificates_of(settings.keda.tls)
     host, port = parse_listen(settings.keda.listen)
-    return KedaServer(host, port, Decisions(settings.targets), certificates=certificates)
+    most = settings.keda.most_connections(descriptor_limit())
+    decisions = Decisions(settings.targets)
+    return KedaServer(host, port, decisions, most_connections=most, certificates=certificates)

@@ -26,6 +26,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would write lines of its o
 import grpc
 import grpc.aio
 
+from scaler.config.keda import MOST_KEDA_CONNECTIONS
 from scaler.engines.certificates import Certificates
 from scaler.engines.decisions import Decisions, NoAnswer, active, recommended
 from scaler.keda.answers import METRIC, METRIC_TARGET, known_target
@@ -51,7 +52,6 @@ MOST_STREAMS: Final = 2_000
 MOST_CALLS: Final = 100
 """Other requests at a time, beside the streams. Each takes a fraction of a millisecond."""
 
-_MOST_CONNECTIONS: Final = 256  # KEDA's operator has one for each address and set of certificates
 _MOST_BYTES: Final = 64 << 10  # of a request: names, and the metadata of a trigger
 _MOST_HEADERS: Final = 16 << 10
 _LONGEST_WHY: Final = 500  # characters: it travels as a header
@@ -63,7 +63,6 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", _MOST_BYTES),
     ("grpc.max_metadata_size", _MOST_HEADERS),
     ("grpc.absolute_max_metadata_size", _MOST_HEADERS),
-    ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
     # KEDA has one connection for all: what is too much has to be refused, not to wait in the client.
     ("grpc.max_concurrent_streams", 2 * (MOST_STREAMS + MOST_CALLS)),
     ("grpc.server_handshake_timeout_ms", 10_000),
@@ -87,12 +86,15 @@ class KedaServer:
         port: int,
         decisions: Decisions,
         *,
+        most_connections: int = MOST_KEDA_CONNECTIONS,
         certificates: FromFiles[Certificates] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`decisions`: the targets, before the first step; `clock`: that of `Decisions.ended`."""
+        """`decisions`: the targets, before the first step; `most_connections`: at a time, a further one is
+        closed; `clock`: that of `Decisions.ended`."""
         self.requests: Final = KedaRequests()
         self._host, self._port = host, port
+        self._options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", most_connections))
         self._certificates = certificates
         self._clock = clock
         self._decisions = decisions
@@ -156,7 +158,7 @@ class KedaServer:
             raise
 
     async def _serve(self, started: Future[int]) -> None:
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MOST_STREAMS + MOST_CALLS)
+        server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=MOST_STREAMS + MOST_CALLS)
         server.add_generic_rpc_handlers((self._handler(),))
         port = self._bound(server)
         await server.start()

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from scaler.model import Control
@@ -27,6 +28,7 @@ from service.logs import ProblemLog
 log = logging.getLogger(__name__)
 
 _LEARNED_SECONDS: Final = 60.0  # between two writes of nothing but what was learned
+_SOON_SECONDS: Final = 10.0  # if some of it is needed at once after a restart
 _RETRY_SECONDS: Final = 30.0
 _REPAIR: Final = "repair it, or go on with what can be read of it by `scaling state discard`"
 _UNREAD: Final = object()
@@ -52,6 +54,7 @@ class LiveState:
         self._version: object = None
         self._new_actions: list[Action] = []
         self._save_at = 0.0
+        self._saved_at = -inf
         self._unreadable = ProblemLog(log, "state not readable", None)
         self._held = ProblemLog(log, "state not usable, nothing is scaled", "state usable again")
         self._unsaved = ProblemLog(log, "state not saved", "state saved again")
@@ -162,11 +165,15 @@ class LiveState:
             self._state = with_action(self._state, action)
         self._new_actions.append(action)
 
-    def save(self, learned: Callable[[], Mapping[str, Learned]], *, at_once: bool = False) -> None:
-        """Write what is new: a change at once, learned values alone once a minute, and after a failure
-        nothing for 30 s. `learned` is called when they are written. Never raises."""
+    def save(
+        self, learned: Callable[[], Mapping[str, Learned]], *, at_once: bool = False, soon: bool = False
+    ) -> None:
+        """Write what is new: a change at once, learned values alone once a minute, `soon` after 10 s, and
+        after a failure nothing for 30 s. `learned` is called when they are written. Never raises."""
         if self._store is None or not self.loaded:
             return
+        if soon and not self._failed:
+            self._save_at = min(self._save_at, self._saved_at + _SOON_SECONDS)
         expired = without_expired(self._state.operator, now()) != self._state.operator
         news = (expired or self._new_actions or self._is_gone) and not self._failed
         if not at_once and not news and monotonic() < self._save_at:
@@ -191,7 +198,8 @@ class LiveState:
         self._unsaved.report("")
         self._failed = self._is_gone = False
         self._new_actions.clear()
-        self._save_at = monotonic() + _LEARNED_SECONDS
+        self._saved_at = monotonic()
+        self._save_at = self._saved_at + _LEARNED_SECONDS
 
     def close(self) -> None:
         """Let another scaler use the store."""

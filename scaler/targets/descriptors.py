@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings
@@ -10,6 +10,25 @@ from scaler.config.settings import ScalerSettings
 OWN_DESCRIPTORS: Final = 64  # of the scaler: Prometheus, its files, a process that is being started
 _PER_TARGET: Final = 3  # of one that has workers: the two ends of a pipe, and what waits for all of its own
 DESCRIPTORS_PER_WORKER: Final = 2  # the socket to its shim, and its output
+
+
+class Served(NamedTuple):
+    """The descriptors that connections to this process may take: of HTTP, and of KEDA by gRPC."""
+
+    http: int = 0
+    keda: int = 0
+
+    @classmethod
+    def of(cls, settings: ScalerSettings, limit: int) -> Self:
+        """Where the process may have so many."""
+        return cls(settings.web.most(limit), settings.keda.most_connections(limit))
+
+    @property
+    def connections(self) -> int:
+        return self.http + self.keda
+
+    def __str__(self) -> str:
+        return f"{self.http} are for HTTP" + (f" and {self.keda} for KEDA" if self.keda else "")
 
 
 class Descriptors(NamedTuple):
@@ -41,22 +60,24 @@ def descriptors(settings: ScalerSettings) -> Descriptors:
 def shortage(settings: ScalerSettings, limit: int) -> str | None:
     """Why the scaler cannot run with this limit of descriptors; None: it can."""
     needed = descriptors(settings)
-    if needed.least <= limit - settings.web.most(limit):
+    served = Served.of(settings, limit)
+    if needed.least <= limit - served.connections:
         return None
     return (
         f"{_targets(settings)} with {needed.least_workers} workers at least (min_workers) "
-        f"{_need(needed.least, limit, settings.web.most(limit))}"
+        f"{_need(needed.least, limit, served)}"
     )
 
 
 def possible_shortage(settings: ScalerSettings, limit: int) -> str | None:
     """Why not all workers that the settings allow could be started; None: they could."""
     needed = descriptors(settings)
-    if needed.most <= limit - settings.web.most(limit):
+    served = Served.of(settings, limit)
+    if needed.most <= limit - served.connections:
         return None
     return (
         f"{_targets(settings)} with {needed.most_workers} workers at most (max_workers, max_total_workers) "
-        f"{_need(needed.most, limit, settings.web.most(limit))}"
+        f"{_need(needed.most, limit, served)}"
     )
 
 
@@ -64,9 +85,9 @@ def _targets(settings: ScalerSettings) -> str:
     return f"{sum(target.processes is not None for target in settings.targets)} targets"
 
 
-def _need(descriptors: int, limit: int, connections: int) -> str:
+def _need(descriptors: int, limit: int, served: Served) -> str:
     return (
         f"need {descriptors} file descriptors, and the limit of this process is {limit} (RLIMIT_NOFILE), "
-        f"of which {connections} are for HTTP: "
+        f"of which {served}: "
         "raise it, as by `ulimit -n` or LimitNOFILE, or set fewer workers"
     )

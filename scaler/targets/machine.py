@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,7 @@ from typing import Final, NamedTuple
 
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings
-from scaler.targets.descriptors import DESCRIPTORS_PER_WORKER, OWN_DESCRIPTORS
-from service.web.settings import WebSettings
+from scaler.targets.descriptors import DESCRIPTORS_PER_WORKER, OWN_DESCRIPTORS, Served
 
 WORKER_BYTES: Final = 5 << 20
 """Memory that a worker takes at least: what its shim has for itself. The worker's own comes on top."""
@@ -32,8 +32,8 @@ class Machine(NamedTuple):
     memory: int | None = None
     descriptors: int | None = None
     processes: int | None = None
-    connections: int = 0
-    """Of the descriptors, those that the HTTP server may take."""
+    served: Served = Served()
+    """Of the descriptors, those that connections may take."""
 
 
 class WorkerLimit(NamedTuple):
@@ -53,15 +53,16 @@ def worker_limit(machine: Machine) -> WorkerLimit | None:
     if machine.memory is not None:
         limits.append(WorkerLimit(machine.memory // WORKER_BYTES, f"{machine.memory >> 20} MB of memory"))
     if machine.descriptors is not None:
-        room = max(0, machine.descriptors - OWN_DESCRIPTORS - machine.connections) // DESCRIPTORS_PER_WORKER
-        of_http = f", of which {machine.connections} are for HTTP" if machine.connections else ""
-        limits.append(WorkerLimit(room, f"{machine.descriptors} file descriptors, RLIMIT_NOFILE{of_http}"))
+        served = machine.served
+        room = max(0, machine.descriptors - OWN_DESCRIPTORS - served.connections) // DESCRIPTORS_PER_WORKER
+        of_them = f", of which {served}" if served.connections else ""
+        limits.append(WorkerLimit(room, f"{machine.descriptors} file descriptors, RLIMIT_NOFILE{of_them}"))
     if machine.processes is not None:
         limits.append(WorkerLimit(machine.processes // WORKER_PROCESSES, f"{machine.processes} processes"))
     return min(limits, default=None)
 
 
-def this_machine(web: WebSettings) -> Machine:
+def this_machine(settings: ScalerSettings) -> Machine:
     """The limits of the machine, of this process and of its cgroup (v2), each the lowest."""
     descriptors = _of_process(resource.RLIMIT_NOFILE)
     return Machine(
@@ -72,14 +73,14 @@ def this_machine(web: WebSettings) -> Machine:
             _number(Path("/proc/sys/kernel/pid_max")),
             *_of_groups("pids.max"),
         ),
-        web.max_connections if descriptors is None else web.most(descriptors),
+        Served.of(settings, sys.maxsize if descriptors is None else descriptors),
     )
 
 
 def limit_of_workers(settings: ScalerSettings) -> WorkerLimit | None:
     """That of this machine: the only place where it is asked. None if the workers are no processes of it."""
     elsewhere = any(target.processes is None for target in settings.targets)
-    return None if elsewhere else worker_limit(this_machine(settings.web))
+    return None if elsewhere else worker_limit(this_machine(settings))
 
 
 def least_above(settings: ScalerSettings, limit: WorkerLimit) -> str | None:

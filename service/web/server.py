@@ -57,7 +57,7 @@ class WebServer:
         setting: str = "listen",
     ) -> None:
         """`tls`: without a web configuration; `setting`: which one the address is of."""
-        most = (settings or WebSettings()).most(_descriptors())
+        most = (settings or WebSettings()).most(descriptor_limit())
         self.traffic: Final[Traffic[BoundedProtocol]] = Traffic(most)
         unsent: UnsentAnswers[BoundedProtocol] = UnsentAnswers()
         self._task = config.task if config else None
@@ -128,8 +128,8 @@ class WebServer:
             listening.close()
 
 
-def _descriptors() -> int:
-    """How many this process may have."""
+def descriptor_limit() -> int:
+    """How many file descriptors this process may have."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 

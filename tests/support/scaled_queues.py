@@ -13,6 +13,7 @@ from lab.bullmq import BullMQ
 from lab.deadline import wait_until
 from lab.prometheus import Prometheus, start_prometheus
 from lab.redis import RedisServer, start_redis
+from scaler.busy import BusyLookup, idle_workers
 from scaler.config.settings import ScalerSettings
 from scaler.controller import Controller, Managed
 from scaler.model import Applied, NotApplied, Workers
@@ -20,12 +21,12 @@ from scaler.prometheus.target_metrics import PrometheusMetrics
 from scaler.state.live import LiveState
 from scaler.step_result import TargetStep
 from service.clock import Deadline
-from service.outcome import Ok, Outcome
+from service.outcome import Failed, Ok, Outcome, UnreadableError
 
 
 @dataclass
 class BullMQWorkers:
-    """A target whose workers run two jobs of `ms` at once, in BullMQ's own process."""
+    """A target whose workers run two jobs of `ms` at once, in BullMQ's own process; `busy` knows which."""
 
     bullmq: BullMQ
     queue: str
@@ -33,6 +34,8 @@ class BullMQWorkers:
     opts: dict[str, Any] = field(default_factory=dict)
     workers: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=lambda: [0])
+    busy: BusyLookup | None = None
+    started: int = 0
 
     @property
     def most(self) -> int:
@@ -43,15 +46,23 @@ class BullMQWorkers:
         return Ok(Workers(len(self.workers), len(self.workers), 1.0))
 
     def idle(self, deadline: Deadline) -> Outcome[int] | None:
-        del deadline
-        return None
+        if self.busy is None:
+            return None
+        try:
+            idle = idle_workers(self.busy(deadline), f"{self.queue}-", len(self.workers))
+        except UnreadableError as error:
+            return Failed(error.kind, str(error))
+        return None if idle is None else Ok(idle)
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
         del old, deadline
         while len(self.workers) < new:
-            behaviour = {"ms": self.ms}
+            self.started += 1
+            name, behaviour = f"{self.queue}-{self.started}", {"ms": self.ms}
             self.workers.append(
-                self.bullmq.start_worker(self.queue, concurrency=2, behaviour=behaviour, **self.opts)
+                self.bullmq.start_worker(
+                    self.queue, concurrency=2, name=name, behaviour=behaviour, **self.opts
+                )
             )
         while len(self.workers) > new:
             self.bullmq.stop_worker(self.workers.pop())
@@ -74,6 +85,7 @@ class ScaledQueues:
 
     redis: RedisServer
     bullmq: BullMQ
+    exporter_url: str
     prometheus: Prometheus
     scrape: str
     metrics: PrometheusMetrics
@@ -126,4 +138,5 @@ def scaled_queues(queues: Sequence[str], **policy: Any) -> Iterator[ScaledQueues
         targets = {queue: BullMQWorkers(bullmq, queue) for queue in queues}
         for target in targets.values():
             undo.callback(target.close)
-        yield ScaledQueues(redis, bullmq, prometheus, scrape, metrics, targets, settings)
+        url = f"http://{exporter.address}"
+        yield ScaledQueues(redis, bullmq, url, prometheus, scrape, metrics, targets, settings)

@@ -38,7 +38,7 @@ class Situation(NamedTuple):
     `oldest`: how long the oldest job waits; `held`: jobs of a paused queue beside others, which are not
     among those that wait; `paused`: those of the waiting jobs that a pause of all queues holds; `stuck`: a
     job waits over the SLO, and none has ended for as long; `work`: the slots that were busy, and that what is
-    inside would keep busy for as long.
+    inside would keep busy for as long; `stalled`: those of the active jobs that stalled and may still run.
     """
 
     waiting: float
@@ -58,6 +58,7 @@ class Situation(NamedTuple):
     stuck: bool = False
     paused: float = 0.0
     work: float = inf
+    stalled: float = 0.0
 
     @property
     def inside(self) -> float:

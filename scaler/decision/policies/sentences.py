@@ -35,7 +35,7 @@ class DecisionFigures(NamedTuple):
             "start_seconds": situation.start,
             "horizon_seconds": situation.horizon,
             "waiting": situation.waiting,
-            "active": situation.active,
+            "active": situation.active - situation.stalled,
             "due": situation.due,
             "oldest_seconds": situation.oldest,
             "slo_seconds": situation.slo,
@@ -45,6 +45,8 @@ class DecisionFigures(NamedTuple):
             "kept_slots": needs.kept,
             "enough": float(self.enough),
         }
+        if situation.stalled:
+            inputs["stalled"] = situation.stalled
         if self.cap is not None:
             inputs["cap_slots"] = self.cap
         if self.held_for is not None:
@@ -64,9 +66,17 @@ def sentence_of(reason: str, figures: DecisionFigures) -> str:
     return f"{sentence}; {ran}: is its concurrency right?"
 
 
+def stalled_text(jobs: float) -> str:
+    """Of jobs whose locks ran out: they are not active, and the workers that lost them may go on."""
+    return f"{jobs:.0f} stalled and may still run"
+
+
 def _sentence(reason: str, figures: DecisionFigures) -> str:
     situation, needs = figures.situation, figures.needs
     jobs = f"{situation.waiting:.0f} wait and {situation.active:.0f} run"
+    if situation.stalled:
+        known = situation.active - situation.stalled
+        jobs = f"{situation.waiting:.0f} wait, {known:.0f} run, {stalled_text(situation.stalled)}"
     if situation.held:
         jobs += f" ({situation.held:.0f} more are held by a pause or a limit)"
     work = f"{jobs}, {plain(situation.rate)} jobs/s of {plain(situation.run_seconds)} s come"

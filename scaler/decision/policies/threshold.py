@@ -21,6 +21,7 @@ from scaler.decision.policies.concurrency import (
     update_concurrency,
     worker_slots,
 )
+from scaler.decision.policies.sentences import stalled_text
 from scaler.decision.policies.throttle import FULL
 from scaler.model import Observation, Proposal, QueueSample
 
@@ -49,15 +50,20 @@ class Threshold:
         memory = update_concurrency(memory, observation, sample)
         slots = worker_slots(settings, memory, sample)
         ready = ready_workers(observation)
-        sample = sample.with_running(ready * slots)
+        active, sample = sample.active, sample.with_running(ready * slots)
+        stalled = sample.active - active
         now, waiting = observation.workers, sample.runnable
         target = settings.target_waiting_jobs
         load = target_load_factor(settings, sample, now)
         needed = ceil(waiting / target)
         to_target = settings.scaling_step == "to_target"
-        inputs = {"waiting": waiting, "active": sample.active, "load_factor": load, "target_waiting": target}
+        inputs = {"waiting": waiting, "active": active, "load_factor": load, "target_waiting": target}
+        if stalled > 0:
+            inputs["stalled"] = stalled
 
         def propose(workers: int, reason: str, sentence: str) -> tuple[Proposal, Concurrency]:
+            if stalled > 0:
+                sentence += f"; {stalled_text(stalled)}"
             return Proposal(workers, reason, sentence, inputs, slots), memory
 
         up = max(now + 1, needed) if to_target else now + 1

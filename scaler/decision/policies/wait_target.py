@@ -148,14 +148,15 @@ class WaitTarget:
         workers = ReadyWorkers(settled, most, slots, settings.min_workers)
         free = _without_held(sample)
         active, free = free.active, free.with_running(step.ready * slots)
+        stalled = free.active - active
         step = step if free is sample else step._replace(sample=free)
         throttle = update_throttle(memory.throttle, flow, step.sample, workers, fresh=fresh)
         held_back = (sample.held or 0.0) - (free.held or 0.0)
         situation = _situation(
-            step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run, held_back
+            step, flow, _UNKNOWN_RUN_SECONDS if known_run is None else known_run, held_back, stalled
         )
         needs = needs_of(situation)
-        if free.active > active:
+        if stalled > 0:
             known = needs_of(situation._replace(active=active))
             needs = _with_stalled(known, needs, step.ready * slots + situation.waiting)
         need, reason = needs.most, needs.winner
@@ -267,7 +268,7 @@ def _without_swing(cap: float, step: _Step) -> float:
     return there if there < cap <= there + _SWING * step.slots else cap
 
 
-def _situation(step: _Step, flow: Flow, known_run: float, held: float) -> Situation:
+def _situation(step: _Step, flow: Flow, known_run: float, held: float, stalled: float) -> Situation:
     sample, span = step.sample, step.start + step.interval
     horizon = span + step.age
     run = run_time(flow, span, known_run)
@@ -295,6 +296,7 @@ def _situation(step: _Step, flow: Flow, known_run: float, held: float) -> Situat
         stuck=stuck,
         paused=sample.waiting if sample.paused else 0.0,
         work=most_busy(flow, looked_at) + (sample.waiting + sample.active) * run.seconds / looked_at,
+        stalled=stalled,
     )
 
 

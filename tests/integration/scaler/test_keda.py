@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,27 @@ def test_a_thousand_streams_keep_nobody_from_an_answer(
     for call in calls:
         call.cancel()
     wait_until(lambda: server.requests.streams == 0, seconds=SECONDS, what="all streams are closed")
+
+
+def descriptors_in_use() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.fault
+def test_connections_have_a_bound_and_leave_descriptors_for_others() -> None:
+    """Those beyond it are closed at once; when some have ended, KEDA is answered again."""
+    with served(most_connections=8) as server, ExitStack() as undo:
+        host, _, port = server.address.rpartition(":")
+        before = descriptors_in_use()
+        clients = [socket.create_connection((host, int(port)), timeout=SECONDS) for _ in range(40)]
+        for connection in clients:
+            undo.enter_context(connection)
+        answered = [connection for connection in clients if connection.recv(1)]  # its settings, or the end
+        assert len(answered) == 8
+        assert descriptors_in_use() <= before + len(clients) + 8
+        undo.close()
+        with client(server) as keda:
+            assert number_of(keda) == 7
 
 
 def test_requests_are_counted_by_method_and_code(server: KedaServer, keda: Any) -> None:

@@ -17,15 +17,15 @@ import yaml
 from bench.programs import Program
 from lab.deadline import wait_until
 from lab.ports import free_port
+from scaler.config.settings import ScalerSettings
 from scaler.state.model import FORMAT
 from scaler.targets.machine import this_machine, worker_limit
-from service.web.settings import WebSettings
 from tests.support.starving import started
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(90)]
 
 KEY = "the-full-key-of-these-tests"
-LIMIT = worker_limit(this_machine(WebSettings()))
+LIMIT = worker_limit(this_machine(ScalerSettings()))
 
 
 def settings(folder: Path, **policy: object) -> dict[str, Any]:

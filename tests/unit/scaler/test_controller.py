@@ -93,10 +93,14 @@ class RecordingState(LiveState):
     def __init__(self, overrides: Mapping[str, Override] | None = None) -> None:
         super().__init__(None)
         self.saved: dict[str, Learned] = {}
+        self.soon: list[bool] = []
         self.update(lambda state: replace(state, operator=OperatorState(overrides or {})))
 
-    def save(self, learned: Callable[[], Mapping[str, Learned]], *, at_once: bool = False) -> None:
+    def save(
+        self, learned: Callable[[], Mapping[str, Learned]], *, at_once: bool = False, soon: bool = False
+    ) -> None:
         self.saved = dict(learned())
+        self.soon.append(soon)
 
     @property
     def changes(self) -> list[tuple[str, int, int, str]]:
@@ -470,13 +474,14 @@ class LongJobs:
     def __init__(self) -> None:
         self.at, self.count, self.total = now() - 60, 0.0, 0.0
         self.seconds = 57.0
+        self.stalled: Stalled = ()
 
     def read(self, deadline: Deadline) -> Mapping[str, TargetMetrics]:
         self.at, self.count, self.total = self.at + 10, self.count + 10, self.total + 10 * self.seconds
         sample = QueueSample(
             self.at, 0, 0, self.count, 0.0, duration_sum=self.total, duration_count=self.count
         )
-        return {"mail": TargetMetrics(("mail-queue",), sample)}
+        return {"mail": TargetMetrics(("mail-queue",), sample, stalled=self.stalled)}
 
 
 def test_jobs_that_run_longer_than_the_grace_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -668,6 +673,40 @@ def test_what_the_machine_can_run_takes_no_worker_that_has_a_job() -> None:
     targets = [Managed(name, settings, FakeTarget(requested=9)) for name in ("mail", "video")]
     result = Controller(RecordingState()).step(Busy({"mail": 0, "video": 0}), targets, 5.0, most=4)
     assert {step.name: step.desired for step in result.steps} == {"mail": 7, "video": 7}
+
+
+def test_jobs_that_stall_are_saved_soon_and_that_they_ended_is_not() -> None:
+    state, metrics = RecordingState(), FakeMetrics({"mail": 1.0})
+    controller = Controller(state)
+    for stalled in ((), ((2000.0, 7.0),), ((2000.0, 7.0),), ((2000.0, 7.0), (2010.0, 1.0)), ((2010.0, 1.0),)):
+        metrics.stalled = stalled
+        controller.step(metrics, managed(mail=FakeTarget()), 5.0)
+    assert state.soon == [False, True, False, True, False]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("grace", "most", "left"), [(5.0, None, 9), (None, None, 9), (5.0, 4, 9), (3600.0, None, 6)]
+)
+def test_no_worker_counts_as_idle_while_a_job_that_stalled_may_run_in_any(
+    grace: float | None, most: int | None, left: int
+) -> None:
+    """The exporter lists the workers of active jobs, and those that stalled are none."""
+    mail = FakeTarget(requested=9, grace=grace, idle_workers=9)
+    policy = POLICY.model_copy(update={"metrics_max_age_seconds": 3600.0, "cooldown_seconds": 0.0})
+    controller, jobs = Controller(RecordingState()), LongJobs()
+    targets = [Managed("mail", policy, mail)]
+    jobs.stalled = ((now() + 60, 2.0),)
+    [step] = [controller.step(jobs, targets, 5.0, most=most) for _ in range(3)][-1].steps
+    assert step.desired == left
+    assert step.decision is not None
+    if most is None:
+        held = "held at 9 until it is known who has a job: 2 jobs that stalled may still run, for "
+        assert (held in step.decision.sentence) == (left == 9)
+    jobs.stalled = ((now() - 1, 2.0),)
+    [step] = controller.step(jobs, targets, 5.0, most=most).steps
+    assert step.desired is not None
+    assert step.desired < left
 
 
 @pytest.mark.parametrize(("grace", "left"), [(5.0, 9), (None, 9), (3600.0, 6)])

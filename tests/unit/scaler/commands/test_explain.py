@@ -53,8 +53,20 @@ def test_the_guards_that_changed_the_number_are_listed() -> None:
     ]
 
 
+def test_jobs_that_stalled_are_told_from_those_that_run() -> None:
+    text = lines(view(400.0, active=3.0, unseen=4.0))
+    said = "400 wait, 3 run, 4 stalled and may still run, "
+    assert said in text[0]
+    assert text[2].startswith(f"{said}0 more are due within 60 s")
+
+
 def test_it_fits_80_columns() -> None:
-    for shown in (view(400.0), view(400.0, active=0.0, held=400.0), view(40.0, policy="threshold")):
+    for shown in (
+        view(400.0),
+        view(400.0, active=3.0, unseen=4.0),
+        view(400.0, active=0.0, held=400.0),
+        view(40.0, policy="threshold"),
+    ):
         stream = io.StringIO()
         Console(file=stream, width=80, markup=False, highlight=False).print(
             explanation(shown, shown["targets"][0])

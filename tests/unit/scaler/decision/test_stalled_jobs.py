@@ -100,6 +100,37 @@ def test_a_worker_that_may_still_run_one_has_a_job() -> None:
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_the_sentence_tells_them_from_those_that_run(policy: str) -> None:
+    settings = PolicySettings.model_validate({"policy": policy, "worker_concurrency": 1, "max_workers": 60})
+    memory: TargetMemory | None = None
+    said = []
+    for at, unseen in ((0.0, 7.0), (5.0, 7.0), (10.0, 0.0)):
+        sample = QueueSample(at, 5.0, 2.0, completed=9.0, failed=0.0, unseen=unseen)
+        observation = Observation(at, WORKERS, WORKERS, sample, 5.0)
+        decision, memory = step(settings, 5.0, observation, Control(), memory)
+        said.append((decision.inputs["active"], decision.inputs.get("stalled"), decision.sentence))
+    assert [figures[:2] for figures in said[1:]] == [(2.0, 7.0), (2.0, None)]
+    assert "7 stalled and may still run" in said[1][2]
+    assert "stalled" not in said[2][2]
+    if policy == "wait_target":
+        assert "5 wait, 2 run, 7 stalled and may still run, " in said[1][2]
+        assert "5 wait and 2 run, " in said[2][2]
+
+
+def test_a_worker_that_may_still_run_one_is_not_said_to_have_a_job() -> None:
+    settings = PolicySettings(worker_concurrency=1, min_workers=1, max_workers=WORKERS)
+    for unseen, said in (
+        (0.0, "2 stay, each has a job"),
+        (4.0, "a job, or one that stalled and may still run"),
+    ):
+        sample = QueueSample(1000.0, 0.0, 2.0, completed=9.0, failed=0.0, unseen=unseen)
+        observation = Observation(1000.0, WORKERS, WORKERS, sample)
+        proposal = Proposal(1, "surplus", "one is enough")
+        decision, _ = apply_guards(settings, observation, proposal, Control(), GuardMemory(), sample=sample)
+        assert decision.notes[-1].endswith(said)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_a_limit_of_jobs_at_once_does_not_count_them(policy: str) -> None:
     """BullMQ lets others start in their stead."""
     settings = PolicySettings.model_validate({"policy": policy, "worker_concurrency": 1, "max_workers": 60})

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from scaler.model import Control, Override
+from scaler.state import live
 from scaler.state.file_store import FileStore
+from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State, to_json, with_override, with_pause
 from scaler.state.store import StoreError
@@ -44,6 +46,27 @@ def test_a_file_that_cannot_be_saved_is_one_line_and_is_not_tried_at_every_step(
     state.save(dict)
     assert caplog.records[-1].message == "state saved again"
     assert len(FileStore(str(file)).read()[0].actions) == 20
+
+
+@pytest.mark.fault
+def test_what_a_restart_needs_at_once_is_not_saved_a_minute_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Who is killed lacks ten seconds of it; what changes in each step is not written in each."""
+    times = [1000.0]
+    written: list[float] = []
+
+    def learned() -> dict[str, Learned]:
+        written.append(times[-1])
+        return {}
+
+    monkeypatch.setattr(live, "monotonic", lambda: times[-1])
+    state = LiveState(FileStore(str(tmp_path / "state.json")))
+    request.addfinalizer(state.close)
+    for step in range(30):
+        times.append(1000.0 + 5 * step)
+        state.save(learned, soon=step in {1, 2, 3, 14})
+    assert written == [1000.0, 1010.0, 1020.0, 1070.0, 1130.0]
 
 
 SALE = Override(4, "a sale", "ann", 100.0)

@@ -8,9 +8,12 @@ from scaler.config.settings import ScalerSettings
 from scaler.targets.descriptors import descriptors, possible_shortage, shortage
 
 
-def settings(targets: int, least: int, most: int, together: int | None = None) -> ScalerSettings:
+def settings(
+    targets: int, least: int, most: int, together: int | None = None, **others: object
+) -> ScalerSettings:
     return ScalerSettings.model_validate(
         {
+            **others,
             "defaults": {"min_workers": least, "max_workers": most},
             "max_total_workers": together,
             "targets": [
@@ -54,3 +57,16 @@ def test_a_shortage_has_the_numbers_the_settings_and_the_limit() -> None:
     possible = possible_shortage(many, 7320)
     assert possible is not None
     assert "10000 workers at most (max_workers, max_total_workers) need 23064" in possible
+
+
+def test_keda_takes_an_eighth_at_most_where_it_is_answered() -> None:
+    asked = settings(1000, 2, 10, keda={"listen": "127.0.0.1:9879"})
+    assert shortage(asked, 7320 + 256) is None
+    short = shortage(asked, 7319 + 256)
+    assert short is not None
+    assert (
+        "the limit of this process is 7575 (RLIMIT_NOFILE), of which 256 are for HTTP and 256 for KEDA"
+        in short
+    )
+    assert [asked.keda.most_connections(limit) for limit in (4, 64, 1024, 10**6)] == [1, 8, 128, 256]
+    assert settings(1, 1, 1).keda.most_connections(1024) == 0

@@ -8,6 +8,7 @@ import pytest
 
 from scaler.config.settings import ProcessSettings, ScalerSettings
 from scaler.model import Applied, NotApplied
+from scaler.targets.descriptors import Served
 from scaler.targets.machine import (
     Machine,
     WorkerLimit,
@@ -20,7 +21,6 @@ from scaler.targets.machine import (
 )
 from scaler.targets.process import ProcessTarget
 from service.clock import Deadline
-from service.web.settings import WebSettings
 
 PROCESSES = {"processes": {"command": ["sleep", "60"]}}
 LIMIT = WorkerLimit(100, "500 MB of memory")
@@ -35,8 +35,12 @@ LIMIT = WorkerLimit(100, "500 MB of memory")
         (Machine(500 << 20, descriptors=10), (0, "10 file descriptors, RLIMIT_NOFILE")),
         (Machine(500 << 20, 1024, processes=64), (32, "64 processes")),
         (
-            Machine(descriptors=1024, connections=512),
+            Machine(descriptors=1024, served=Served(512)),
             (224, "1024 file descriptors, RLIMIT_NOFILE, of which 512 are for HTTP"),
+        ),
+        (
+            Machine(descriptors=1024, served=Served(512, 128)),
+            (160, "1024 file descriptors, RLIMIT_NOFILE, of which 512 are for HTTP and 128 for KEDA"),
         ),
     ],
 )
@@ -45,7 +49,7 @@ def test_the_lowest_counts(machine: Machine, limit: tuple[int, str] | None) -> N
 
 
 def test_this_machine_has_a_limit() -> None:
-    machine = this_machine(WebSettings())
+    machine = this_machine(ScalerSettings())
     assert machine.memory is not None
     assert machine.memory > 100 << 20
     limit = worker_limit(machine)
@@ -53,15 +57,17 @@ def test_this_machine_has_a_limit() -> None:
     assert 10 < limit.workers < 10_000_000
 
 
-def test_the_descriptors_of_http_are_not_for_workers() -> None:
+def test_the_descriptors_of_connections_are_not_for_workers() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
     try:
         few, many = (limit_of_workers(settings(1, 1, web={"max_connections": most})) for most in (32, 1000))
+        keda = limit_of_workers(settings(1, 1, web={"max_connections": 32}, keda={"listen": "127.0.0.1:1"}))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert few == (52, "200 file descriptors, RLIMIT_NOFILE, of which 32 are for HTTP")
     assert many == (18, "200 file descriptors, RLIMIT_NOFILE, of which 100 are for HTTP")
+    assert keda == (39, "200 file descriptors, RLIMIT_NOFILE, of which 32 are for HTTP and 25 for KEDA")
 
 
 def settings(least: int, most: int, **others: object) -> ScalerSettings:
