@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from scaler.commands.durations import as_seconds, as_seconds_range
 from service.commands.completion import add_completion
 from service.commands.options import (
     CONTEXT,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from service.config.load import Loaded
 
 _PROGRAM: Final = "scaling"
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_MAX_STEPS: Final = 100_000
 _config_option = config_option("SCALER_CONFIG")
 
 
@@ -135,19 +133,6 @@ def _server(url: str | None, config: str | None) -> tuple[str, str | None]:
 # --- commands --------------------------------------------------------------------------------------------
 
 
-def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-    """90s, 30m, 2h, 1d, and sums of them such as 1h30m."""
-    if text is None:
-        return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise click.BadParameter(f"{text!r} is not a duration: write 90s, 30m, 2h, 1d or 1h30m")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not 0 < seconds <= 366 * 86400:
-        raise click.BadParameter(f"{text!r} should be above 0 and at most 366d")
-    return seconds
-
-
 _URL = click.option(
     "--url",
     metavar="URL",
@@ -160,7 +145,7 @@ _URL = click.option(
 @click.argument("workers", type=click.IntRange(min=0))
 @click.option("--reason", required=True, help="Why; shown with the override.")
 @click.option(
-    "--for", "seconds", metavar="DURATION", callback=_seconds, help="90s, 30m, 2h; else until `auto`."
+    "--for", "seconds", metavar="DURATION", callback=as_seconds, help="90s, 30m, 2h; else until `auto`."
 )
 @click.option("--by", help="Who requests it.  [the user's name]")
 @_config_option
@@ -305,19 +290,10 @@ def decide(*, jsonl: bool) -> None:
     sys.exit(reply_to_lines(sys.stdin, sys.stdout))
 
 
-def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, float]:
-    """10-40, or a single number."""
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?", text)
-    low, high = (float(parts[1]), float(parts[2] or parts[1])) if parts else (1.0, 0.0)
-    if high < low:
-        raise click.BadParameter(f"{text!r} should be seconds, as 20 or 10-40")
-    return low, high
-
-
 @main.command()
 @click.argument("targets", nargs=-1)
-@click.option("--since", default="24h", show_default=True, callback=_seconds, help="How far back: 6h, 7d.")
-@click.option("--step", default="15s", show_default=True, callback=_seconds, help="The scrape interval.")
+@click.option("--since", default="24h", show_default=True, callback=as_seconds, help="How far back: 6h, 7d.")
+@click.option("--step", default="15s", show_default=True, callback=as_seconds, help="The scrape interval.")
 @click.option(
     "--policy",
     "files",
@@ -329,7 +305,7 @@ def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, flo
     "--start",
     default="10-40",
     show_default=True,
-    callback=_range,
+    callback=as_seconds_range,
     metavar="SECONDS",
     help="How long a new worker takes until it is ready, from and to.",
 )
@@ -352,11 +328,8 @@ def backtest(
     Prints how many jobs would have waited longer than the SLO, and the worker-hours.
     TARGETS: all if absent. Needs worker_concurrency.
     """
-    import json
-
     from scaler.backtest.replay import NothingRecordedError
-    from scaler.backtest.report import check_plot, plot, policies_of, result_data, result_table, run_backtest
-    from service.commands.console import make_console
+    from scaler.commands.backtest import TooManyStepsError, show_backtest
     from service.config.load import ConfigError
     from service.outcome import UnreadableError
 
@@ -365,28 +338,11 @@ def backtest(
     chosen = [_target(loaded, name) for name in targets] or list(settings.targets)
     if not chosen:
         fail(_PROGRAM, "no targets are set: there is nothing to replay")
-    if since / step > _MAX_STEPS:
-        fail(
-            _PROGRAM,
-            f"--step: {since / step:.0f} steps are too many: at most {_MAX_STEPS}; set a longer step",
-        )
     try:
-        if picture:
-            check_plot(picture)
-        results = [
-            run_backtest(
-                settings, target, policies_of(settings, target, files), since=since, step=step, start=start
-            )
-            for target in chosen
-        ]
-        for result in results:
-            if as_json:
-                click.echo(json.dumps(result_data(result)))
-            else:
-                make_console().print(result_table(result))
-        if picture:
-            plot(results, picture)
-    except (ConfigError, UnreadableError, NothingRecordedError) as error:
+        show_backtest(
+            settings, chosen, files, since=since, step=step, start=start, picture=picture, as_json=as_json
+        )
+    except (ConfigError, UnreadableError, NothingRecordedError, TooManyStepsError) as error:
         fail(_PROGRAM, str(error))
 
 

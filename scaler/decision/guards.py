@@ -1,4 +1,5 @@
-"""Guards between a policy's proposal and the target: STAGES, each of which may change the number.
+"""Guards between a policy's proposal and the target: STAGES, each of which may change the number. Those that
+hold it come first (`scaler.decision.holds`); those here shape it: windows, cooldown, steps, bounds, jobs.
 
 Pure. The memory is a value that can be saved; time is the observation's. A stage gets the number that the
 stages before it left, and adds a note of what it changed. The bounds come last but one: a worker that has a
@@ -8,66 +9,18 @@ job stays until it ends, whatever the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Final
 
 from scaler.config.policy_keys import POLICY_OWN
 from scaler.config.settings import PolicySettings
-from scaler.decision.belief import fresh_sample, is_doubted, jobs_of
+from scaler.decision.belief import fresh_sample
+from scaler.decision.holds import HOLDS, KEEPING, SET_BY_SOMEBODY, GuardStep, Stage
 from scaler.decision.memory import GuardMemory, ProposalHistory
-from scaler.decision.rest import Zero
-from scaler.model import Condition, Control, Decision, Missing, Observation, Proposal, QueueSample
+from scaler.model import Control, Decision, Missing, Observation, Proposal, QueueSample
 
 _COOLDOWN: Final = {"threshold": 300.0, "wait_target": 0.0}
 _USUAL_GRACE: Final = 30.0  # seconds, where it is not known: Kubernetes' default
-_HOLDING: Final[frozenset[Condition]] = frozenset(
-    {"Paused", "Contested", "Advising"}
-)  # not even the bounds change it
-_OTHERS: Final[frozenset[Condition]] = frozenset({"Contested", "Advising"})  # another one sets the number
-_KEEPING: Final[frozenset[Condition]] = _HOLDING | {"Resting"}
-_SET: Final[frozenset[Condition]] = _HOLDING | {"Overridden"}  # by somebody: workers with a job may go
-
-
-# --- stages ----------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Step:
-    """The decision as the stages left it so far."""
-
-    settings: PolicySettings
-    observation: Observation
-    sample: QueueSample | Missing
-    control: Control
-    memory: GuardMemory
-    proposal: Proposal | None
-    workers: int
-    reason: str
-    busy: int
-    doubted: bool = False
-    notes: list[str] = field(default_factory=list)
-    conditions: set[Condition] = field(default_factory=set)
-    final: bool = False  # nothing but the bounds may change it any more
-
-    @property
-    def current(self) -> int:
-        return self.observation.workers
-
-    @property
-    def proposed(self) -> int:
-        """By the policy; without metrics as many as there are."""
-        return self.current if self.proposal is None else self.proposal.workers
-
-    def hold(self, reason: str, note: str) -> None:
-        """Keep the current number; later stages do not change it."""
-        self.set_workers(self.current, reason, note)
-        self.final = True
-
-    def set_workers(self, workers: int, reason: str, note: str) -> None:
-        if workers != self.workers:
-            self.workers, self.reason = workers, reason
-        self.notes.append(note)
 
 
 def _busy_workers(
@@ -103,105 +56,7 @@ def _slots_of_busy(settings: PolicySettings, observation: Observation, proposal:
     return proposal.slots if known or run <= (_USUAL_GRACE if grace is None else grace) else 1.0
 
 
-def _stale(step: _Step) -> None:
-    """Missing metrics are not zero: hold, or scale out to the fallback; never scale in. What is known beside
-    them is a lower bound, on which to scale out."""
-    sample = step.observation.sample
-    unknown = step.sample if isinstance(step.sample, Missing) else step.observation.unknown
-    if isinstance(step.sample, QueueSample):
-        jobs = jobs_of(step.sample)
-        if (step.memory.doubted, step.memory.jobs) != (None, jobs):
-            step.memory = step.memory._replace(doubted=None, jobs=jobs)
-    if unknown is None:
-        step.memory = step.memory._replace(failures=0) if step.memory.failures else step.memory
-        return
-    failures = step.memory.failures + 1
-    step.memory = step.memory._replace(failures=failures)
-    if isinstance(step.sample, Missing) and isinstance(sample, QueueSample) and _is_doubted(step):
-        step.memory = step.memory._replace(doubted=sample.at)
-    step.conditions.add("MetricsStale")
-    if isinstance(step.sample, Missing):
-        step.hold("metrics_missing", f"held at {step.current}: {unknown.message}")
-        step.reason = "metrics_missing"
-    elif step.workers < step.current:
-        note = f"{step.workers} proposed: held at {step.current}, as not all is known: {unknown.message}"
-        step.set_workers(step.current, "metrics_missing", note)
-    else:
-        step.notes.append(f"at least {step.workers}, as not all is known: {unknown.message}")
-    fallback = step.settings.fallback_workers
-    if fallback is not None and failures >= step.settings.fallback_after_failures and fallback > step.workers:
-        note = f"{failures} steps without metrics: fallback to {fallback} workers"
-        step.set_workers(fallback, "fallback", note)
-        step.final = True
-
-
-def _is_doubted(step: _Step) -> bool:
-    return step.doubted or is_doubted(step.settings, step.observation, step.memory)
-
-
-def _contested(step: _Step) -> None:
-    """Two controllers of one workload would fight for ever: on a conflict this one holds."""
-    if step.observation.contested is not None and step.settings.mode != "advise":
-        step.conditions.add("Contested")
-        step.hold("contested", f"held at {step.current}: {step.observation.contested}")
-        step.reason = "contested"
-
-
-def _advising(step: _Step) -> None:
-    """Where another one sets the number it is what it is, and nobody's fight."""
-    if step.settings.mode == "advise":
-        step.conditions.add("Advising")
-        step.hold("advising", f"mode is advise: held at {step.current}")
-        step.reason = "advising"
-
-
-def _paused(step: _Step) -> None:
-    if step.control.paused:
-        step.conditions.add("Paused")
-        step.hold("paused", f"paused: held at {step.current}")
-    elif not step.settings.enabled:
-        step.conditions.add("Paused")
-        step.hold("disabled", f"enabled is false: held at {step.current}")
-
-
-def _wants_zero(step: _Step) -> bool:
-    """Whether this scaler would have set 0 at the step before."""
-    since, override = step.memory.idle_since, step.control.override
-    if override is not None:
-        return override.workers == 0
-    late = since is not None and step.observation.time - since >= step.settings.scale_to_zero_after_seconds
-    return late and step.settings.min_workers == 0
-
-
-def _resting(step: _Step) -> None:
-    """As the HPA: a workload that somebody set to 0 stays there until somebody sets it otherwise."""
-    observation, memory, settings = step.observation, step.memory, step.settings
-    if observation.shared:
-        resting = False
-        if step.current == 0 and not step.conditions & _OTHERS:  # an autoscaler's zero is not a person's
-            zero = Zero(memory.workers, memory.resting, observation.applied, _wants_zero(step))
-            resting = zero.rests(settings.min_workers)
-        step.memory = memory = memory._replace(workers=step.current, resting=resting)
-    if memory.resting and step.current == 0 and not step.conditions & _HOLDING:
-        step.conditions.add("Resting")
-        step.hold("resting", "rests at 0, as somebody set it, until it is set to 1 or more or overridden")
-        step.reason = "resting"
-
-
-def _override(step: _Step) -> None:
-    """The override, whatever the metrics say; a pause or a conflict takes precedence."""
-    override = step.control.override
-    if override is None or step.conditions & _HOLDING:
-        return
-    step.conditions.discard("Resting")
-    step.conditions.add("Overridden")
-    note = f"override of {override.workers} by {override.by}: {override.reason}"
-    step.set_workers(override.workers, "override", note)
-    step.reason = "override"
-    step.final = True
-
-
-def _zero(step: _Step) -> None:
+def _zero(step: GuardStep) -> None:
     """Scale to zero late, and only with min_workers 0; the first job starts a worker at once. The jobs of a
     paused queue need none."""
     settings, sample = step.settings, step.sample
@@ -235,7 +90,7 @@ def _ended(sample: QueueSample) -> float | None:
     return None if sample.completed is None or sample.failed is None else sample.completed + sample.failed
 
 
-def _stabilize(step: _Step) -> None:
+def _stabilize(step: GuardStep) -> None:
     """As the HPA: down only to the highest, up only to the lowest proposal of a window."""
     settings, now, memory = step.settings, step.observation.time, step.memory
     up, down = settings.stabilization_up_seconds, settings.stabilization_down_seconds
@@ -272,7 +127,7 @@ def _with_proposal(
     )
 
 
-def _cooldown(step: _Step) -> None:
+def _cooldown(step: GuardStep) -> None:
     cooldown = step.settings.cooldown_seconds
     cooldown = _COOLDOWN[step.settings.policy] if cooldown is None else cooldown
     since = step.memory.changed_at
@@ -284,7 +139,7 @@ def _cooldown(step: _Step) -> None:
         step.set_workers(step.current, "cooldown", note)
 
 
-def _once(step: _Step) -> None:
+def _once(step: GuardStep) -> None:
     """A sample is acted on once: what it asked for is under way, and only the next one shows what it did."""
     if isinstance(step.sample, Missing):
         return
@@ -296,7 +151,7 @@ def _once(step: _Step) -> None:
     step.set_workers(step.current, "same_sample", note)
 
 
-def _late(step: _Step) -> None:
+def _late(step: GuardStep) -> None:
     """Nothing is scaled in while a job waits over the SLO, except where a limit or a pause makes it wait, and
     beyond what all jobs could use: a job that nobody takes keeps one worker, not all."""
     sample, proposal, slo = step.sample, step.proposal, step.settings.wait_slo_seconds
@@ -312,7 +167,7 @@ def _late(step: _Step) -> None:
         step.set_workers(usable, "late", note)
 
 
-def _limit(step: _Step) -> None:
+def _limit(step: GuardStep) -> None:
     up, down = step.settings.max_step_up, step.settings.max_step_down
     if step.final:
         return
@@ -324,12 +179,12 @@ def _limit(step: _Step) -> None:
         step.set_workers(step.current - down, "step_limit", note)
 
 
-def _clamp(step: _Step) -> None:
+def _clamp(step: GuardStep) -> None:
     """The bounds apply to every decision, but not to a hold; without metrics nothing scales in. To a maximum
     that was lowered the steps are no larger than any other, but where a person set the number."""
     least, most = step.settings.min_workers, step.settings.max_workers
     down, overridden = step.settings.max_step_down, "Overridden" in step.conditions
-    if step.conditions & _KEEPING:
+    if step.conditions & KEEPING:
         return
     if step.workers > most:
         step.conditions.add("AtMax")
@@ -346,7 +201,7 @@ def _clamp(step: _Step) -> None:
         step.set_workers(least, "min", f"{step.workers} proposed: min_workers is {least}")
 
 
-def _busy(step: _Step) -> None:
+def _busy(step: GuardStep) -> None:
     """Workers with a job stay, whatever was decided, unless a person decided it.
 
     A lowered maximum has to wait until as many jobs have ended as were in hand then: the workers of a queue
@@ -355,13 +210,13 @@ def _busy(step: _Step) -> None:
     sample, most, unknown = step.sample, step.settings.max_workers, step.observation.idle_unknown
     if isinstance(sample, Missing):
         return
-    if unknown and step.workers < step.current and not step.conditions & _SET:
+    if unknown and step.workers < step.current and not step.conditions & SET_BY_SOMEBODY:
         note = f"{step.workers} proposed: held at {step.current} until it is known who has a job: {unknown}"
         step.set_workers(step.current, "busy_unknown", note)
         return
     if step.current <= most:
         step.memory = step.memory._replace(over=None) if step.memory.over else step.memory
-    if step.workers >= step.busy or step.conditions & _SET:
+    if step.workers >= step.busy or step.conditions & SET_BY_SOMEBODY:
         return
     least = step.busy
     if step.current > most and sample.completed is not None and sample.failed is not None:
@@ -378,7 +233,7 @@ def _busy(step: _Step) -> None:
         step.set_workers(least, "busy", note)
 
 
-def _default(step: _Step) -> str:
+def _default(step: GuardStep) -> str:
     """What to say where nobody has chosen the maximum, and jobs wait too long because of it."""
     sample, slo = step.sample, step.settings.wait_slo_seconds
     late = isinstance(sample, QueueSample) and (sample.oldest_waiting or 0.0) > slo
@@ -387,18 +242,13 @@ def _default(step: _Step) -> str:
     return f", the default, and jobs wait over {slo:g} s: set it"
 
 
-def _idle_seconds(step: _Step) -> float | None:
+def _idle_seconds(step: GuardStep) -> float | None:
     since = step.memory.idle_since
     return None if isinstance(step.sample, Missing) or since is None else step.observation.time - since
 
 
-STAGES: Final[tuple[Callable[[_Step], None], ...]] = (
-    _stale,
-    _advising,
-    _contested,
-    _paused,
-    _resting,
-    _override,
+STAGES: Final[tuple[Stage, ...]] = (
+    *HOLDS,
     _zero,
     _stabilize,
     _cooldown,
@@ -426,7 +276,7 @@ def apply_guards(
     proposed = observation.workers if proposal is None else proposal.workers
     reason = "metrics_missing" if proposal is None else proposal.reason
     busy = _busy_workers(settings, observation, sample, proposal)
-    step = _Step(
+    step = GuardStep(
         settings,
         observation,
         sample,

@@ -20,7 +20,6 @@ from scaler.model import (
     RunTimeP99,
     Stalled,
     TargetMetrics,
-    Workers,
 )
 from scaler.state.learned import Learned, dump_learned
 from scaler.state.live import LiveState
@@ -32,44 +31,7 @@ from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
 from tests.support.no_threads import no_threads
 from tests.support.scaler_metrics import metrics
-
-
-@dataclass
-class FakeTarget:
-    requested: int = 2
-    broken: Failed | None = None
-    refuses: NotApplied | None = None
-    calls: list[tuple[int, int]] = field(default_factory=list)
-    idle_workers: int | None = None
-    idle_failed: Failed | None = None
-    asked_idle: int = 0
-    measured_starts: tuple[float, ...] = ()
-    contested: str | None = None
-    grace: float | None = None
-
-    def idle(self, deadline: Deadline) -> Outcome[int] | None:
-        self.asked_idle += 1
-        return self.idle_failed or (None if self.idle_workers is None else Ok(self.idle_workers))
-
-    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
-        workers = Workers(self.requested, self.requested, contested=self.contested, grace_seconds=self.grace)
-        return self.broken or Ok(workers)
-
-    def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        self.calls.append((old, new))
-        if self.refuses:
-            return self.refuses
-        self.requested = new
-        return Applied(new)
-
-    def start_times(self) -> tuple[float, ...]:
-        return self.measured_starts
-
-    def restore_start_times(self, seconds: Sequence[float]) -> None:
-        self.measured_starts = tuple(seconds)
-
-    def close(self) -> None:
-        """There is nothing to close."""
+from tests.support.targets import FakeTarget
 
 
 @dataclass
@@ -290,7 +252,7 @@ def test_series_and_views_of_all_kinds_of_targets() -> None:
 
 
 def test_before_a_scale_in_the_target_is_asked_how_many_workers_are_idle() -> None:
-    unknown, known = FakeTarget(requested=9), FakeTarget(requested=9, idle_workers=2)
+    unknown, known = FakeTarget(requested=9), FakeTarget(requested=9, idle_workers=Ok(2))
     settings = PolicySettings(min_workers=1, max_workers=20, worker_concurrency=1, start_cost_seconds=0)
     targets = [Managed("unknown", settings, unknown), Managed("known", settings, known)]
     metrics = FakeMetrics({"unknown": 0, "known": 0})
@@ -692,7 +654,7 @@ def test_no_worker_counts_as_idle_while_a_job_that_stalled_may_run_in_any(
     grace: float | None, most: int | None, left: int
 ) -> None:
     """The exporter lists the workers of active jobs, and those that stalled are none."""
-    mail = FakeTarget(requested=9, grace=grace, idle_workers=9)
+    mail = FakeTarget(requested=9, grace=grace, idle_workers=Ok(9))
     policy = POLICY.model_copy(update={"metrics_max_age_seconds": 3600.0, "cooldown_seconds": 0.0})
     controller, jobs = Controller(RecordingState()), LongJobs()
     targets = [Managed("mail", policy, mail)]
@@ -712,7 +674,7 @@ def test_no_worker_counts_as_idle_while_a_job_that_stalled_may_run_in_any(
 @pytest.mark.parametrize(("grace", "left"), [(5.0, 9), (None, 9), (3600.0, 6)])
 def test_who_has_a_job_is_awaited_where_a_job_could_be_killed(grace: float | None, left: int) -> None:
     """Jobs run 57 s, as the counters say; where they end within the grace, nobody has to be asked."""
-    mail = FakeTarget(requested=9, grace=grace, idle_failed=Failed("unreachable", "connection refused"))
+    mail = FakeTarget(requested=9, grace=grace, idle_workers=Failed("unreachable", "connection refused"))
     policy = POLICY.model_copy(update={"metrics_max_age_seconds": 3600.0, "cooldown_seconds": 0.0})
     controller, jobs = Controller(RecordingState()), LongJobs()
     steps = [controller.step(jobs, [Managed("mail", policy, mail)], 5.0).steps[0] for _ in range(3)]

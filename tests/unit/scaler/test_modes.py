@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pytest
 
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
 from scaler.decision.step import initial_memory
-from scaler.model import Applied, NotApplied, Override, QueueSample, TargetMetrics, Workers
+from scaler.model import Override, QueueSample, TargetMetrics
 from scaler.state.learned import Learned
 from scaler.state.live import LiveState
 from scaler.state.model import OperatorState, State
 from scaler.step_result import StepResult
 from service.clock import Deadline, now
-from service.outcome import Failed, Ok, Outcome
+from service.outcome import Failed
+from tests.support.targets import FakeTarget
 
 ACT = PolicySettings(policy="threshold", cooldown_seconds=0, min_workers=1)
 ADVISE = ACT.model_copy(update={"mode": "advise"})
@@ -25,37 +26,11 @@ SHADOW = ACT.model_copy(update={"mode": "shadow"})
 
 
 @dataclass
-class Workload:
-    """A target that another autoscaler scales too; `acts`: what it was read for."""
+class Workload(FakeTarget):
+    """A target that another autoscaler scales too."""
 
-    requested: int = 2
     contested: str | None = "conflict: HorizontalPodAutoscaler rival scales it too"
-    broken: Failed | None = None
-    calls: list[tuple[int, int]] = field(default_factory=list)
-    acts: list[bool] = field(default_factory=list)
-
-    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
-        self.acts.append(acts)
-        return self.broken or Ok(
-            Workers(self.requested, self.requested, contested=self.contested, shared=True)
-        )
-
-    def idle(self, deadline: Deadline) -> None:
-        return None
-
-    def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        self.calls.append((old, new))
-        self.requested = new
-        return Applied(new)
-
-    def start_times(self) -> tuple[float, ...]:
-        return ()
-
-    def restore_start_times(self, seconds: Sequence[float]) -> None:
-        """It measures none."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
+    shared: bool = True
 
 
 class Source:
@@ -132,7 +107,7 @@ def test_a_number_that_would_be_set_is_logged_once_and_again_when_it_is_another(
 
 def test_beside_one_that_acts_all_are_counted_as_they_are() -> None:
     """The workers that a shadow only wishes for take nobody's place under the limit of all together."""
-    own, shadow, advised = Workload(contested=None), Workload(3, None), Workload(4, None)
+    own, shadow, advised = Workload(contested=None), Workload(3, contested=None), Workload(4, contested=None)
     targets = [
         Managed("own", ACT, own),
         Managed("shadow", SHADOW, shadow),
@@ -152,14 +127,14 @@ def test_workers_that_ended_with_the_scaler_are_started_again_only_where_it_acts
         def recall(self, target: str) -> Learned:
             return Learned(initial_memory(ACT), (), 6)
 
-    target = Workload(0, None)
+    target = Workload(0, contested=None)
     Controller(Recalling(None)).restore([Managed("mail", policy, target)], workers=True)
     assert target.calls == calls
 
 
 @pytest.mark.parametrize("mode", [ADVISE, SHADOW], ids=["advise", "shadow"])
 def test_one_that_cannot_be_read_counts_with_its_last_known_workers(mode: PolicySettings) -> None:
-    own, other = Workload(contested=None), Workload(6, None)
+    own, other = Workload(contested=None), Workload(6, contested=None)
     targets = [Managed("own", ACT, own), Managed("other", mode, other)]
     controller = Controller(LiveState(None))
     controller.step(Source(own=40.0, other=6.0), targets, 5.0, most=8)

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
 
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
-from scaler.model import Applied, Missing, NotApplied, QueueSample, TargetMetrics, Workers
+from scaler.model import Missing, QueueSample, TargetMetrics
 from scaler.state.learned import Learned, dump_learned
 from scaler.state.live import LiveState
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
+from tests.support.targets import FakeTarget
 
 POLICY = PolicySettings(policy="threshold", min_workers=1, max_workers=20, cooldown_seconds=0)
-
-
-@dataclass
-class FakeTarget:
-    requested: int
-    idle_workers: Outcome[int] | None = None
-    broken: Failed | None = None
-    asked: int = 0
-
-    def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
-        return self.broken or Ok(Workers(self.requested, self.requested))
-
-    def idle(self, deadline: Deadline) -> Outcome[int] | None:
-        self.asked += 1
-        return self.idle_workers
-
-    def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        self.requested = new
-        return Applied(new)
-
-    def start_times(self) -> tuple[float, ...]:
-        return ()
-
-    def restore_start_times(self, seconds: Sequence[float]) -> None:
-        """It measures none."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 @dataclass
@@ -77,7 +50,7 @@ def test_a_target_that_others_take_workers_from_is_asked_which_have_a_job(
     mail, video = FakeTarget(4, answer), FakeTarget(2)
     waiting = Waiting({"mail": 20, "video": 400})  # by the samples each has one busy worker, and mail wants 4
     result = Controller(LiveState(None)).step(waiting, managed(mail=mail, video=video), 5.0, most=7)
-    assert (mail.requested, mail.asked) == (left, 1)
+    assert (mail.requested, mail.asked_idle) == (left, 1)
     assert video.requested == 7 - left
     assert {step.decision.reason for step in result.steps if step.decision} <= {"capacity", "waiting"}
 

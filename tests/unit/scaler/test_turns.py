@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,12 @@ import pytest
 
 from scaler.config.settings import PolicySettings
 from scaler.controller import Controller, Managed
-from scaler.model import Applied, NotApplied, QueueSample, TargetMetrics, Workers
+from scaler.model import QueueSample, TargetMetrics, Workers
 from scaler.state.live import LiveState
 from scaler.step_result import StepResult
 from service.clock import Deadline, now
 from service.outcome import Failed, Ok, Outcome
+from tests.support.targets import FakeTarget
 
 POLICY = PolicySettings(policy="threshold", cooldown_seconds=0)
 
@@ -27,35 +28,16 @@ class Budget:
 
 
 @dataclass
-class LimitedTarget:
-    budget: Budget
-    requested: int = 2
-    reads: int = 0
-    writes: list[tuple[int, int]] = field(default_factory=list)
+class LimitedTarget(FakeTarget):
+    """It can be read while the budget lasts."""
+
+    budget: Budget = field(default_factory=Budget)
 
     def read(self, deadline: Deadline, *, acts: bool = True) -> Outcome[Workers]:
         if self.budget.left <= 0:
             return Failed("throttled", "not sent, rate limit requests_per_second is reached")
         self.budget.left -= 1
-        self.reads += 1
-        return Ok(Workers(self.requested, self.requested))
-
-    def idle(self, deadline: Deadline) -> Outcome[int] | None:
-        return None
-
-    def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
-        self.writes.append((old, new))
-        self.requested = new
-        return Applied(new)
-
-    def start_times(self) -> tuple[float, ...]:
-        return ()
-
-    def restore_start_times(self, seconds: Sequence[float]) -> None:
-        """It measures none."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
+        return super().read(deadline, acts=acts)
 
 
 @dataclass
@@ -70,7 +52,7 @@ class FakeMetrics:
 class Fleet:
     def __init__(self, count: int) -> None:
         self.budget = Budget()
-        self.targets = {f"w{number}": LimitedTarget(self.budget) for number in range(count)}
+        self.targets = {f"w{number}": LimitedTarget(budget=self.budget) for number in range(count)}
         self.metrics = FakeMetrics(list(self.targets))
         self.controller = Controller(LiveState(None))
 
@@ -80,7 +62,7 @@ class Fleet:
         return self.controller.step(self.metrics, managed, 5.0, **options)
 
     def reads(self) -> list[int]:
-        return [target.reads for target in self.targets.values()]
+        return [len(target.acts) for target in self.targets.values()]
 
 
 def test_a_thousand_targets_at_250_requests_a_step_are_each_read_every_four_steps() -> None:
@@ -111,7 +93,7 @@ def test_a_target_that_waits_keeps_its_last_decision_and_is_not_scaled_on_it_aga
     second = fleet.step(1)
     assert [step.desired for step in second.steps] == [8, 8]
     assert second.steps[0].acted is None
-    assert [target.writes for target in fleet.targets.values()] == [[(2, 8)], [(2, 8)]]
+    assert [target.calls for target in fleet.targets.values()] == [[(2, 8)], [(2, 8)]]
     assert fleet.controller.counters.errors == {"throttled": 2}
     assert sum(fleet.controller.counters.decisions.values()) == 2
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
