@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from prometheus_client.registry import Collector
 
+from scaler.backends import BackendError
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.engines.decisions import Decisions, decisions_of
 from scaler.external_metrics.answers import Located, places_of
@@ -17,6 +18,7 @@ from scaler.external_metrics.series import ExternalMetricsRequests
 from scaler.external_metrics.tls import FrontProxyTls
 from scaler.kube.api import KubeApi
 from scaler.kube.lease import identity
+from scaler.kube.wire.credentials import NoClusterError
 from scaler.step_result import StepResult
 from service.clock import monotonic
 from service.threads import Supervised
@@ -31,7 +33,7 @@ class ExternalMetrics:
     """Answers the API server, if the settings say where."""
 
     def __init__(self, settings: ScalerSettings) -> None:
-        """Raises CertificateError and NoClusterError."""
+        """Raises CertificateError and BackendError."""
         self._running = None if settings.external_metrics.listen is None else _Running(settings)
 
     def start(self) -> None:
@@ -72,7 +74,10 @@ class ExternalMetrics:
 
 class _Running:
     def __init__(self, settings: ScalerSettings) -> None:
-        self._api = KubeApi(settings.kubernetes, identity())
+        try:
+            self._api = KubeApi(settings.kubernetes, identity())
+        except NoClusterError as error:
+            raise BackendError(str(error)) from None
         self.tls = FrontProxyTls(self._api, settings.external_metrics.tls)
         self.requests = ExternalMetricsRequests(lambda: self.tls.proxy is not None)
         self._targets: tuple[TargetSettings, ...] = ()

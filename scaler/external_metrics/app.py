@@ -28,7 +28,7 @@ from scaler.kube.objects import api_time
 from service.web.connections.protocol import client_certificate
 
 _ROOT: Final = f"/apis/{METRICS_GROUP}/{METRICS_VERSION}"
-_LONGEST_WHY: Final = 1000  # letters
+_LONGEST_WHY: Final = 1000  # characters
 _ONLY_THE_API_SERVER: Final = "only the API server is answered, by its front proxy's certificate"
 
 
@@ -83,7 +83,9 @@ def make_external_metrics_app(
 def _values(request: Request, published: Published, now: float) -> tuple[int, Mapping[str, Any]]:
     if request.path_params["metric"] != EXTERNAL_METRIC:
         return 404, status_failure(404, f"there is no such metric, only {EXTERNAL_METRIC}")
-    namespace, selector = request.path_params["namespace"], request.query_params.get("labelSelector", "")
+    namespace = request.path_params["namespace"]
+    # The API server asks the roles of the client for the first one, where they depend on it.
+    selector = next(iter(request.query_params.getlist("labelSelector")), "")
     decisions, places = published
     known = metric_values(decisions, places, namespace, selector, now=now, at=api_time(decisions.at))
     if isinstance(known, NoAnswer):

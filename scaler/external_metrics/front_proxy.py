@@ -20,7 +20,7 @@ class FrontProxyError(ValueError):
 
 
 class FrontProxy(NamedTuple):
-    """The CA bundle (PEM) of the certificate, and its common names; without any each is right."""
+    """The CA bundle (PEM, ASCII) of the certificate, and its common names; without any each is right."""
 
     ca: str
     names: frozenset[str]
@@ -46,7 +46,8 @@ def front_proxy_of(config_map: Mapping[str, Any]) -> FrontProxy:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FrontProxyError(f"{_NAMES} is no list of names")
-    return FrontProxy(authority, frozenset(names))
+    readable = authority.replace("\0", "?").encode("ascii", "replace")  # OpenSSL reads no other remarks
+    return FrontProxy(readable.decode("ascii"), frozenset(names))
 
 
 def _common_names(certificate: Mapping[str, Any]) -> Iterable[str]:

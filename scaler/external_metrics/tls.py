@@ -34,7 +34,8 @@ class FrontProxyTls:
         self._made: tuple[Certificates | None, FrontProxy | None] | None = None
         self._due = float("-inf")
         self._failures = 0
-        self._problem = ProblemLog(log, "front proxy not known", "front proxy known")
+        self._unknown = ProblemLog(log, "front proxy not known", "front proxy known")
+        self._outdated = ProblemLog(log, "front proxy not read, last one stays", "front proxy read again")
         self.proxy: FrontProxy | None = None
         self.context: Final = LatestContext(_context(tls, None))
         self.task: Final = Supervised("front proxy", self._step, max_age=_EVERY_SECONDS + 2 * _MOST_SECONDS)
@@ -44,30 +45,39 @@ class FrontProxyTls:
             self._ask()
         made = self._files.current() if self._files else None, self.proxy
         if made != self._made:
-            try:
-                self.context.latest = _context(self._tls, self.proxy)
-            except (OSError, ssl.SSLError):  # a file is being replaced
-                return _POLL_SECONDS
-            self._made = made
+            self._renew(made)
         return _POLL_SECONDS
+
+    def _renew(self, made: tuple[Certificates | None, FrontProxy | None]) -> None:
+        try:
+            self.context.latest = _context(self._tls, self.proxy)
+        except (OSError, ssl.SSLError):  # of the files: the certificate of before stays, the authority is new
+            if self.proxy is not None:
+                self.context.latest.load_verify_locations(cadata=self.proxy.ca)
+        else:
+            self._made = made
 
     def _ask(self) -> None:
         """What is known stays while nothing better is."""
         try:
             proxy = front_proxy_of(self._api.front_proxy(Deadline.after(_MOST_SECONDS)))
-            _context(self._tls, proxy)
-        except (KubeError, FrontProxyError) as error:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=proxy.ca)
+        except KubeError as error:
+            self._failed(str(error), error.retry_after or 0.0)
+        except FrontProxyError as error:
             self._failed(str(error))
-        except (OSError, ssl.SSLError):
+        except ssl.SSLError:
             self._failed("requestheader-client-ca-file is no PEM of certificates")
         else:
             self.proxy, self._failures, self._due = proxy, 0, monotonic() + _EVERY_SECONDS
-            self._problem.report("")
+            self._unknown.report("")
+            self._outdated.report("")
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, pause: float = 0.0) -> None:
+        """`pause`: seconds that the API server wants before it is asked again."""
         self._failures += 1
-        self._due = monotonic() + min(_EVERY_SECONDS, backoff(self._failures))
-        self._problem.report(why)
+        self._due = monotonic() + min(_EVERY_SECONDS, max(pause, backoff(self._failures)))
+        (self._unknown if self.proxy is None else self._outdated).report(why)
 
 
 def _context(tls: ExternalMetricsTlsSettings, proxy: FrontProxy | None) -> ssl.SSLContext:

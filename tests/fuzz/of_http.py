@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
@@ -25,6 +26,9 @@ from scaler.app import make_scaler_app
 from scaler.busy import busy_jobs_of
 from scaler.config.settings import ScalerSettings
 from scaler.engines.decisions import NoAnswer, active, recommended
+from scaler.external_metrics.answers import Located, metric_values
+from scaler.external_metrics.front_proxy import FrontProxyError, front_proxy_of
+from scaler.external_metrics.selectors import SelectorError, matches, parse_selector
 from scaler.keda.answers import known_target
 from scaler.keda.messages import read_metrics_request, read_ref
 from scaler.state.model import State, from_json, state_text, to_data
@@ -232,6 +236,52 @@ def _keda(raw: bytes) -> object:
     return None
 
 
+_PLACES: Final = [
+    Located("mail", "shop", {"target": "mail", "workload": "mail-worker"}),
+    Located("video", "shop", {"scaledqueue": "video", "workload": "video"}),
+    Located("media", "bank", {"target": "media", "workload": "media"}),
+]
+
+
+def _selector(raw: bytes) -> object:
+    """What is answered, and as Kubernetes has it: a requirement and its negation part all labels."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return REFUSED
+    answer = metric_values(_DECISIONS, _PLACES, "shop", text, now=AT, at="now")
+    json.dumps(answer)
+    try:
+        selector = parse_selector(text)
+    except SelectorError:
+        assert isinstance(answer, NoAnswer)
+        assert answer.code == "INVALID_ARGUMENT"
+        return REFUSED
+    for requirement in selector:
+        other = requirement._replace(negated=not requirement.negated)
+        assert all(requirement.holds(place.labels) is not other.holds(place.labels) for place in _PLACES)
+    meant = [place for place in _PLACES[:2] if matches(selector, place.labels)]
+    if isinstance(answer, NoAnswer):
+        assert not meant
+        assert "media" not in answer.why.replace(text, ""), "it is of another namespace"
+    else:
+        assert len(answer["items"]) == len(meant)
+    return None
+
+
+def _front_proxy(data: Any) -> object:
+    """The ConfigMap, and what OpenSSL makes of its bundle."""
+    if not isinstance(data, dict):  # the client refuses it
+        return REFUSED
+    proxy = front_proxy_of(data)
+    with suppress(ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=proxy.ca)
+    assert proxy.sent(None) is False
+    named = {"subject": ((("commonName", "nobody of this name"),),)}
+    assert proxy.sent(named) is (not proxy.names or "nobody of this name" in proxy.names)
+    return None
+
+
 _ACTIONS: Final = (
     *(b"action", b"manual_scale", b"update_scaling_config", b"start_monitoring", b"intervalMinutes"),
     *(b"queueName", b"targetWorkers", b"reason", b"apiKey", b"minWorkers", b"maxWorkers", b"mail", b"news-*"),
@@ -252,6 +302,38 @@ TARGETS_OF_HTTP: Final = (
         _keda,
         (ValueError,),
         words=(b"target", b"queue", b"mail", b"video", b"\x1a\x0e\x0a\x06"),
+    ),
+    Target(
+        "selector",
+        TEXT,
+        _selector,
+        words=(
+            *(
+                b"target",
+                b"scaledqueue",
+                b"workload",
+                b"mail",
+                b"video",
+                b"mail-worker",
+                b"oxherd.dev/x",
+                b" in ",
+            ),
+            *(b" notin ", b"=", b"==", b"!=", b"!", b",", b"(", b")", b"()", b" ", b"\xc2\xa0"),
+        ),
+    ),
+    Target(
+        "front_proxy",
+        JSON,
+        _front_proxy,
+        (FrontProxyError,),
+        words=(
+            b'["a"]',
+            b"[]",
+            b"-----BEGIN CERTIFICATE-----",
+            b"-----END CERTIFICATE-----",
+            b"\n",
+            b"\xc3\xa9",
+        ),
     ),
     Target("neighbours", JSON, _neighbours),
     Target(

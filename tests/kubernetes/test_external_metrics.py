@@ -6,9 +6,12 @@ Always on the API server in memory: a real one would have to reach this process 
 from __future__ import annotations
 
 import json
+import re
+import socket
 import ssl
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -198,6 +201,20 @@ def test_what_is_asked_wrongly_is_told(admin: Admin, start: Start) -> None:
         assert said in why(admin, path)
 
 
+def test_of_two_selectors_the_first_counts(
+    admin: Admin, start: Start, layer: tuple[Aggregation, Certificates]
+) -> None:
+    """As in the API server, which may grant by it."""
+    admin.workload("mail", 2)
+    start()
+    until(admin, 8)
+    address = layer[0].services[METRICS_GROUP, METRICS_VERSION]
+    for selectors, status in ((("target=no", "target=mail"), 404), (("target=mail", "target=no"), 200)):
+        first, second = map(quote, selectors)
+        path = f"{question('').removesuffix('=')}={first}&labelSelector={second}"
+        assert layer[0].ask(address, path).status == status
+
+
 def test_kubectl_reads_it(admin: Admin, start: Start, tmp_path: Path) -> None:
     admin.workload("mail", 2)
     start()
@@ -275,6 +292,78 @@ def status_of(aggregator: Aggregation, path: str) -> int | str:
         return aggregator.ask(aggregator.services[METRICS_GROUP, METRICS_VERSION], path).status
     except (OSError, ssl.SSLError) as error:
         return type(error).__name__
+
+
+@pytest.mark.fault
+def test_connections_without_a_certificate_keep_the_api_server_from_nothing(
+    layer: tuple[Aggregation, Certificates], admin: Admin, start: Start, tmp_path: Path
+) -> None:
+    """The port is open to all: 64 of them have a place, of which the last one is for the API server."""
+    aggregator, _ = layer
+    admin.workload("mail", 2)
+    process = start()
+    until(admin, 8)
+    host, _, port = aggregator.services[METRICS_GROUP, METRICS_VERSION].rpartition(":")
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger = make_certificates(other)
+    pair = stranger.client_certificate, stranger.client_key
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ExitStack() as undo:
+        for number in range(300):
+            connection = undo.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            if number % 2:
+                connection.sendall(b"\x16\x03\x01\x02\x00\x01")
+        for number in range(50):
+            with suppress(ssl.SSLError, ConnectionError):
+                aggregator.ask(f"{host}:{port}", question(), certificate=pair)
+            if number % 10 == 0:
+                assert value(admin) == 8
+                with urllib.request.urlopen(f"http://{process.address}/metrics", timeout=5) as response:
+                    assert response.status == 200
+        ours = len(list(Path("/proc/self/fd").iterdir())) - before - 300
+        assert ours < 64 + 20
+    until(admin, 8)
+
+
+def test_a_port_that_is_taken_ends_the_start(
+    layer: tuple[Aggregation, Certificates], admin: Admin, tmp_path: Path
+) -> None:
+    _, files = layer
+    kubeconfig = admin.kubeconfig(tmp_path / "kubeconfig", admin.account(ACCOUNT, RULES))
+    tls = {"cert_file": str(files.server_certificate), "key_file": str(files.server_key)}
+    file = tmp_path / "scaler.yml"
+    with fake_prometheus() as taken:
+        address = taken.url.removeprefix("http://")
+        listening = {"listen": "127.0.0.1:0", "external_metrics": {"listen": address, "tls": tls}}
+        file.write_text(yaml.safe_dump(settings(kubeconfig, "http://127.0.0.1:1", **listening)))
+        done = start_once(file)
+    assert done.returncode == 2
+    error = r"\(.*scaler\.yml, line \d+\): cannot listen there: address already in use"
+    assert re.search(rf"external_metrics\.listen='?{address}'? {error}", done.stderr)
+
+
+def test_without_a_cluster_the_start_says_so(
+    layer: tuple[Aggregation, Certificates], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no target is set: the front proxy is asked of a cluster."""
+    _, files = layer
+    for variable in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tls = {"cert_file": str(files.server_certificate), "key_file": str(files.server_key)}
+    file = tmp_path / "scaler.yml"
+    settings = {"listen": "127.0.0.1:0", "external_metrics": {"listen": "127.0.0.1:0", "tls": tls}}
+    file.write_text(yaml.safe_dump(settings))
+    done = start_once(file)
+    assert done.returncode == 2
+    assert "kubernetes.kubeconfig (not set): no kubeconfig, and not in a pod" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def start_once(file: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "scaler", "start", "--config", str(file)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
 
 
 @pytest.mark.fault

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from time import process_time
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ def test_what_is_no_selector_is_an_error() -> None:
     answer = asked("target=mail media")
     assert isinstance(answer, NoAnswer)
     assert (answer.code, HTTP_STATUSES[answer.code]) == ("INVALID_ARGUMENT", 400)
-    assert answer.why == "no label selector from letter 1 on: target=mail media"
+    assert answer.why == "no label selector from character 1 on: target=mail media"
 
 
 def test_one_number_that_is_not_known_makes_all_of_them_an_error() -> None:
@@ -130,6 +131,60 @@ def test_zero_is_where_the_scaler_itself_would_scale_to_zero() -> None:
 def test_every_code_has_a_status_with_a_reason() -> None:
     for status in {*HTTP_STATUSES.values(), 401, 404, 405}:
         assert status_failure(status, "why")["reason"] not in {"", "InternalError"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "selector",
+    [
+        f"scaledqueue in ({','.join(f'queue-nubmer-{index}' for index in range(200))})",
+        f"scaledqueue={'queue-number-' * 300}7",
+        ",".join(f"scaledqueue!=x{index}" for index in range(50)) + ",scaledqueue=queue-nubmer-7",
+        f"scaledqueue notin ({','.join(f'queue-nubmer-{index}' for index in range(200))}),!scaledqueue",
+    ],
+)
+def test_no_question_of_a_namespace_with_many_targets_takes_long(selector: str) -> None:
+    """It is answered on the loop that answers all others; whoever views the namespace may ask."""
+    many = [target(f"shop/queue-number-{index}", **workload("w", namespace="shop")) for index in range(2000)]
+    places, decisions = places_of(many, "oxherd"), Decisions(many)
+    before = process_time()
+    answer = metric_values(decisions, places, "shop", selector, now=AT, at=DONE)
+    assert isinstance(answer, NoAnswer)
+    assert process_time() - before < 0.5
+
+
+def test_the_nearest_of_what_is_not_wanted_is_not_told() -> None:
+    answer = asked("target notin (mial),!workload")
+    assert isinstance(answer, NoAnswer)
+    assert "nearest" not in answer.why
+
+
+def test_a_slash_in_the_name_of_a_target_makes_no_scaled_queue_of_it() -> None:
+    """Those of ScaledQueues have the namespace before it, in which the workload is."""
+    targets = [
+        target("eu/mail", **workload("a", namespace="shop")),
+        target("eu/media", **workload("b")),
+        target("shop/images", **workload("c", namespace="shop")),
+    ]
+    assert [place.labels for place in places_of(targets, "oxherd")] == [
+        {"target": "eu/mail", "workload": "a"},
+        {"target": "eu/media", "workload": "b"},
+        {"scaledqueue": "images", "workload": "c"},
+    ]
+
+
+def test_scaled_queues_of_one_name_are_apart_by_their_namespaces() -> None:
+    targets = [
+        target("shop/mail", **workload("w", namespace="shop")),
+        target("bank/mail", **workload("w", namespace="bank")),
+    ]
+    steps = {step.name: step for step in (target_step(3, name="shop/mail"), target_step(5, name="bank/mail"))}
+    places = places_of(targets, "oxherd")
+    for namespace, number in (("shop", "3"), ("bank", "5")):
+        for selector in ("scaledqueue=mail", "workload=w", ""):
+            decisions = Decisions(targets, steps, AT, AT, 5.0)
+            answer = metric_values(decisions, places, namespace, selector, now=AT, at=DONE)
+            assert numbers(answer) == [number]
 
 
 def test_a_target_without_a_workload_is_nowhere() -> None:

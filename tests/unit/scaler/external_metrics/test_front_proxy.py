@@ -36,6 +36,13 @@ def test_the_api_server_is_known_by_its_common_name(names: str, shown: Any, righ
     assert proxy.sent(shown) is right
 
 
+def test_a_remark_in_the_bundle_may_have_any_letter() -> None:
+    """Bundles name their authorities before each block; OpenSSL takes ASCII alone."""
+    proxy = front_proxy_of({"data": {CA: "# Autorit\u00e9 \ud800\x00\n-----BEGIN"}})
+    assert proxy.ca.isascii()
+    assert proxy.ca.endswith("\n-----BEGIN")
+
+
 def test_without_a_list_of_names_each_is_right() -> None:
     assert front_proxy_of({"data": {CA: "PEM"}}) == FrontProxy("PEM", frozenset())
 
