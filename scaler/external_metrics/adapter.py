@@ -7,6 +7,8 @@ knows pods that are ready, not which of them leads.
 
 from __future__ import annotations
 
+from typing import Final
+
 from prometheus_client.registry import Collector
 
 from scaler.backends import BackendError
@@ -26,7 +28,8 @@ from service.web.address import parse_listen
 from service.web.server import WebServer
 from service.web.settings import WebSettings
 
-_CONNECTIONS = WebSettings(max_connections=64)  # of API servers, which keep theirs
+_CONNECTIONS: Final = WebSettings(max_connections=64)  # of API servers, which keep theirs
+_SHARE: Final = 8  # of the descriptors, beside the half that the other HTTP server may take
 
 
 class ExternalMetrics:
@@ -89,7 +92,13 @@ class _Running:
         )
         host, port = parse_listen(settings.external_metrics.listen or "")
         self.server = WebServer(
-            app, host, port, settings=_CONNECTIONS, tls=self.tls.context, setting="external_metrics.listen"
+            app,
+            host,
+            port,
+            settings=_CONNECTIONS,
+            tls=self.tls.context,
+            setting="external_metrics.listen",
+            share=_SHARE,
         )
 
     def start(self) -> None:

@@ -55,9 +55,11 @@ class WebServer:
         *,
         tls: ssl.SSLContext | None = None,
         setting: str = "listen",
+        share: int = 2,
     ) -> None:
-        """`tls`: without a web configuration; `setting`: which one the address is of."""
-        most = (settings or WebSettings()).most(descriptor_limit())
+        """`tls`: without a web configuration; `setting`: which one the address is of; `share`: of so many
+        file descriptors of the process one may be taken."""
+        most = (settings or WebSettings()).most(descriptor_limit(), share)
         self.traffic: Final[Traffic[BoundedProtocol]] = Traffic(most)
         unsent: UnsentAnswers[BoundedProtocol] = UnsentAnswers()
         self._task = config.task if config else None

@@ -22,6 +22,7 @@ class WebSettings(Model):
         "a further one takes the place of the one that waits longest where most are",
     )
 
-    def most(self, descriptors: int) -> int:
-        """Connections at a time, where the process may have so many file descriptors."""
-        return max(1, min(self.max_connections, descriptors // _SHARE))
+    def most(self, descriptors: int, share: int = _SHARE) -> int:
+        """Connections at a time, where the process may have so many file descriptors, and these one of so
+        many `share`s of them."""
+        return max(1, min(self.max_connections, descriptors // share))

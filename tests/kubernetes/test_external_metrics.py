@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import socket
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -324,6 +326,35 @@ def test_connections_without_a_certificate_keep_the_api_server_from_nothing(
         ours = len(list(Path("/proc/self/fd").iterdir())) - before - 300
         assert ours < 64 + 20
     until(admin, 8)
+
+
+@pytest.mark.fault
+def test_both_http_servers_leave_descriptors_for_the_scaling(
+    layer: tuple[Aggregation, Certificates], admin: Admin, start: Start
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        process = start(web={"max_connections": 10_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    exposed = process.exposition("text").decode()
+    assert "oxherd_http_max_connections 128.0" in exposed
+    addresses = [process.address, layer[0].services[METRICS_GROUP, METRICS_VERSION]]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ExitStack() as undo:
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            for _ in range(160):
+                undo.enter_context(socket.create_connection((host, int(port)), timeout=10))
+
+        def taken() -> int:
+            return len(list(Path("/proc/self/fd").iterdir())) - before - 2 * 160
+
+        wait_until(lambda: taken() >= 128 + 32, what="both are full", seconds=9)
+        for _ in range(10):
+            assert taken() < 128 + 32 + 20
+            time.sleep(0.1)
 
 
 def test_a_port_that_is_taken_ends_the_start(
