@@ -10,19 +10,18 @@ from lab.deadline import wait_until
 from scaler.kube import api as kube_api
 from scaler.kube import backoff
 from scaler.kube.api import KubeApi
-from scaler.kube.conflicts import OtherAutoscalers
 from scaler.kube.errors import KubeError
 from scaler.kube.objects import Ref
 from scaler.kube.target import KubernetesTarget
 from scaler.kube.workloads import LIST_FROM, Workloads
 from scaler.model import Applied
-from service.clock import Deadline, monotonic
+from service.clock import monotonic
 from service.outcome import Ok
 from tests.support.kubernetes.admin import Admin
 from tests.support.kubernetes.cluster import ACCOUNT, KubeApiOf
 from tests.support.kubernetes.front import Front
 from tests.support.kubernetes.rules import RULES, without
-from tests.support.kubernetes.targets import Leadership, TargetOf, failed, read, refused, soon
+from tests.support.kubernetes.targets import TargetOf, failed, read, refused, soon
 
 
 def test_a_workload_that_is_not_there(target_of: TargetOf) -> None:
@@ -56,28 +55,16 @@ def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
 
 
 def test_a_workload_that_was_read_has_had_its_turn_though_no_request_is_left_for_the_proof(
-    admin: Admin, front: Front, api_of: KubeApiOf
+    admin: Admin, front: Front, target_of: TargetOf
 ) -> None:
     """Else the first ones would take all requests of each step, and none would be decided on."""
     admin.workload("mail", 2)
-    api = api_of(requests_per_second=0.25)  # one at once, the next in four seconds
-    target = KubernetesTarget(
-        Ref("Deployment", admin.namespace, "mail"),
-        api,
-        Workloads(api),
-        OtherAutoscalers(api),
-        Leadership(),
-    )
-    outcome = target.read(Deadline.after(2.0))
-    assert isinstance(outcome, Ok), outcome
-    assert outcome.value.requested == 2
-    assert not front.requested("PATCH .*/scale")
-
-    def proved() -> bool:
-        target.read(Deadline.after(5.0))
-        return bool(front.requested("PATCH .*/scale.*dryRun"))
-
-    wait_until(proved, seconds=25, what="a proof")
+    target = target_of()
+    with front.fault("PATCH .*/scale.*dryRun", "status", status=429):
+        assert read(target).requested == 2
+    assert [request.status for request in front.requested("PATCH .*/scale.*dryRun")] == [429]
+    again(target)
+    assert [request.status for request in front.requested("PATCH .*/scale.*dryRun")] == [429, 200]
 
 
 def again(target: KubernetesTarget) -> None:
