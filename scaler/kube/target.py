@@ -173,9 +173,7 @@ class KubernetesTarget:
             if error.kind in {"conflict", "invalid"}:  # changed meanwhile, but permitted
                 self._permit()
                 return
-            if (
-                error.kind == "throttled"
-            ):  # the workload was read: it has had its turn, and is proved in another
+            if error.kind == "throttled":  # it was read, which is its turn: it is proved in a later one
                 return
             raise
         self._permit()
