@@ -320,6 +320,7 @@ class Controller:
             shared=workers.shared and shared,
             applied=workers.applied,
             grace_seconds=workers.grace_seconds,
+            leaving=workers.leaving,
         )
         memory = self._memories[target.name]
         decision, learned = step(settings, interval, observation, control, memory)

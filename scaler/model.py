@@ -126,7 +126,8 @@ class Observation(NamedTuple):
     whether others may have set the number since this scaler's last step, `applied` whether it is the number
     of a manifest, `idle_unknown` why it cannot be read which workers have jobs, where one could be killed
     with its own (None: it can, or nobody tells, or jobs end within the grace), `grace_seconds` how long a
-    worker has to finish its jobs (None: not known)."""
+    worker has to finish its jobs (None: not known), `leaving` how many workers beside these may still be
+    finishing theirs."""
 
     time: float
     workers: int
@@ -140,6 +141,12 @@ class Observation(NamedTuple):
     applied: bool = False
     idle_unknown: str | None = None
     grace_seconds: float | None = None
+    leaving: int = 0
+
+    @property
+    def with_jobs(self) -> int:
+        """The most workers that may have jobs: those of a rollout's surge too, and those that are leaving."""
+        return max(self.workers, self.ready or 0) + self.leaving
 
 
 class Proposal(NamedTuple):
@@ -215,7 +222,9 @@ class Workers(NamedTuple):
     """The state of a target: requested and ready workers, the 0.9-quantile of start times, who else scales
     it. `shared`: others may set the requested number; `applied`: a manifest that was applied set it;
     `grace_seconds`: how long a worker has to finish its jobs before it is killed (None: not known);
-    `crash_loop`: which workers exit soon after each start, and how (None: none, or not known)."""
+    `crash_loop`: which workers exit soon after each start, and how (None: none, or not known); `leaving`: the
+    workers that were removed or replaced and may still be finishing their jobs. `ready` may be more than
+    requested, in a rollout."""
 
     requested: int
     ready: int | None
@@ -225,6 +234,7 @@ class Workers(NamedTuple):
     applied: bool = False
     grace_seconds: float | None = None
     crash_loop: str | None = None
+    leaving: int = 0
 
 
 @dataclass(frozen=True, slots=True)

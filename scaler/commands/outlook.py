@@ -51,12 +51,24 @@ def _released(target: Mapping[str, Any], time: float) -> str:
         case "override" | "paused":
             return f"`scaling auto {quote(target['name'])}`{then}"
         case "disabled":
-            return f"`enabled: true` in the settings{then}"
+            return f"{_setting(target, 'enabled', 'true')}{then}"
         case "advising":
-            return f"`mode: act` in the settings, or whoever sets the number{then}"
+            return f"{_setting(target, 'mode', 'act')}, or whoever sets the number{then}"
         case "contested":
             return f"the other controller has to leave the number alone{then}"
     return f"recent metrics: {target['metrics'].get('why') or 'there are none'}"
+
+
+def _setting(target: Mapping[str, Any], key: str, value: str) -> str:
+    """A setting as it would have to be, and where it is."""
+    origin = target.get("origins", {}).get(key)
+    if origin == "changed":
+        where = "by `update_scaling_config` of the API, which has changed it"
+    elif origin == "target":
+        where = "in its own settings"
+    else:
+        where = "in the settings" if origin is None else f"in `{origin}` of the settings"
+    return f"`{key}: {value}` {where}"
 
 
 def _by_needs(target: Mapping[str, Any]) -> Iterator[str]:

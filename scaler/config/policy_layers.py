@@ -71,11 +71,20 @@ def checked_policy(
         for key in _NUMBERS_OF_WORKERS:
             if key in changed and (getattr(policy, key) or 0) > most:
                 raise ValueError(f"{key}: this machine can run {most} workers at most")
+    if (why := mode_problem(policy, target)) is not None:
+        raise ValueError(f"mode: {policy.mode!r}: {why}")
     if policy.min_workers > policy.max_workers:
         raise ValueError(f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")
     if policy.scale_down_threshold >= policy.scale_up_threshold:
         raise ValueError("scale_down_threshold should be below scale_up_threshold")
     return policy
+
+
+def mode_problem(policy: PolicySettings, target: TargetSettings) -> str | None:
+    """Why the mode cannot be that of this target; None: it can."""
+    if target.processes is None or policy.mode != "advise":
+        return None
+    return "its workers are processes of this scaler, whose number nobody else sets: act, or shadow"
 
 
 def _layers(settings: ScalerSettings, target: TargetSettings) -> Iterator[tuple[str, dict[str, Any]]]:

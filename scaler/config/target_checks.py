@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from scaler.config.policy_layers import origins, resolve
+from scaler.config.policy_layers import mode_problem, origins, resolve
 from scaler.config.settings import ScalerSettings, TargetSettings, exporter_url_of, is_glob
 
 
@@ -24,6 +24,8 @@ def policy_problem(settings: ScalerSettings, target: TargetSettings) -> Problem 
     def invalid(key: str, why: str) -> Problem:
         return Problem(key, getattr(policy, key), why)
 
+    if (why := mode_problem(policy, target)) is not None:
+        return invalid("mode", why)
     if policy.min_workers > policy.max_workers:
         key = "max_workers" if origin["min_workers"] == "built in" else "min_workers"
         return invalid(key, f"min_workers {policy.min_workers} is above max_workers {policy.max_workers}")

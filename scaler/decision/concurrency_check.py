@@ -46,12 +46,13 @@ def most_jobs(settings: PolicySettings, queues: int) -> float | None:
 def update_excess(
     before: ExcessJobs | None, sample: QueueSample | Missing, workers: Workers, slots: float | None
 ) -> ExcessJobs | None:
-    """With this sample; None if it shows no excess, by those of the workers that are ready or requested."""
+    """With this sample; None if it shows no excess, by those of the workers that are ready or requested,
+    and those that are leaving."""
     if slots is None or workers.ready is None:
         return None
     if isinstance(sample, Missing) or (before is not None and sample.at <= before.last):
         return before
-    there = max(workers.requested, workers.ready)
+    there = max(workers.requested, workers.ready) + workers.leaving
     alone = ExcessJobs(slots, sample.at, sample.at, 1, sample.active, there)
     if before is not None and before.slots == slots and sample.at - before.last <= _APART_SECONDS:
         fewest, most = min(before.fewest, sample.active), max(before.most, there)

@@ -65,7 +65,10 @@ class Ref:
 class Workload:
     """A Deployment or StatefulSet. `ready` and `owner` are None if only its scale may be read; `owner` is the
     field manager that set `spec.replicas` last, `applied`: by applying a manifest; `selector` is the label
-    selector of its pods as a query."""
+    selector of its pods as a query. `outdated`: pods of an earlier template; `rolling`: they are being
+    replaced now, by a rollout that is neither paused nor stuck; `terminating` pods, None: the server does not
+    count them; `template_of`: the Deployment that defines its pods, as one may for a Rollout.
+    """
 
     replicas: int
     version: str
@@ -75,6 +78,10 @@ class Workload:
     grace_seconds: float | None = None  # terminationGracePeriodSeconds of its pods
     owner: str | None = None
     applied: bool = False
+    outdated: int = 0
+    rolling: bool = False
+    terminating: int | None = None
+    template_of: str | None = None
 
 
 @of_object
@@ -83,6 +90,8 @@ def workload_of(data: Json) -> Workload:
     if not data:
         raise ValueError("an empty object, no workload")  # without `spec.replicas` it would have one replica
     meta, spec, status = _mapping(data, "metadata"), _mapping(data, "spec"), _mapping(data, "status")
+    outdated = max(0, _count(status.get("replicas", 0)) - _count(status.get("updatedReplicas", 0)))
+    terminating = status.get("terminatingReplicas")
     return Workload(
         replicas=_count(spec.get("replicas", 1)),
         grace_seconds=_grace_seconds(spec),
@@ -92,6 +101,10 @@ def workload_of(data: Json) -> Workload:
         ready=_count(status.get("readyReplicas", 0)),
         owner=owner_of_replicas(meta.get("managedFields") or ()),
         applied=replicas_are_applied(meta.get("managedFields") or ()),
+        outdated=outdated,
+        rolling=outdated > 0 and _is_progressing(status),
+        terminating=None if terminating is None else _count(terminating),
+        template_of=_template_of(spec),
     )
 
 
@@ -107,6 +120,19 @@ def workload_of_scale(data: Json) -> Workload:
         uid=str(meta.get("uid", "")),
         selector=str(status.get("selector", "")),
     )
+
+
+def _is_progressing(status: Json) -> bool:
+    """False while a rollout is paused (Unknown), after its deadline, and of kinds that do not say."""
+    return any(
+        entry.get("type") == "Progressing" and entry.get("status") == "True"
+        for entry in status.get("conditions") or ()
+    )
+
+
+def _template_of(spec: Json) -> str | None:
+    elsewhere = _mapping(spec, "workloadRef")
+    return str(elsewhere.get("name", "")) or None if elsewhere.get("kind") == "Deployment" else None
 
 
 def _grace_seconds(spec: Json) -> float | None:

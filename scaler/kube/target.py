@@ -12,6 +12,7 @@ from scaler.kube.conflicts import OtherAutoscalers, Reverts
 from scaler.kube.errors import KubeError
 from scaler.kube.fence import Fence
 from scaler.kube.idle import IdleFirst
+from scaler.kube.leaving import LeavingPods
 from scaler.kube.objects import Pod, Ref, Workload, pod_of, scale_patch, workload_of_scale
 from scaler.kube.start_times import StartTimes
 from scaler.kube.workloads import Workloads
@@ -54,6 +55,7 @@ class KubernetesTarget:
         self._backoff = Backoff()
         self._reverts = Reverts()
         self._start_times = StartTimes()
+        self._leaving = LeavingPods()
         self._marks = Permission()
         self._last_read: Workload | None = None
         self._uid: str | None = None
@@ -92,6 +94,7 @@ class KubernetesTarget:
                 shared=True,
                 applied=workload.applied,
                 grace_seconds=workload.grace_seconds,
+                leaving=self._leaving.update(workload, monotonic()),
             )
         )
 
@@ -115,9 +118,12 @@ class KubernetesTarget:
         self._start_times.restore(seconds)
 
     def idle(self, deadline: Deadline) -> Outcome[int] | None:
-        """By what the exporter reports, if its URL is set and every job has the name of a pod."""
+        """By what the exporter reports, if its URL is set and every job has the name of a pod; Failed while a
+        rollout goes on: it divides a scale-in over old and new pods, whichever are idle."""
         if self._idle_first is None or self._last_read is None or self._last_read.ready is None:
             return None
+        if self._last_read.rolling:
+            return Failed("rollout", f"{self.ref} is being rolled out, and which of its pods go is not ours")
         return self._idle_first.idle(self.ref, self._last_read.ready, deadline)
 
     def scale(self, old: int, new: int, deadline: Deadline) -> Applied | NotApplied:
@@ -166,6 +172,8 @@ class KubernetesTarget:
         except KubeError as error:
             if error.kind in {"conflict", "invalid"}:  # changed meanwhile, but permitted
                 self._permit()
+                return
+            if error.kind == "throttled":  # it was read, which is its turn: it is proved in a later one
                 return
             raise
         self._permit()

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
@@ -38,6 +39,7 @@ class Workloads:
         self._lock = threading.Lock()
         self._registered: dict[_Collection, Counter[str]] = {}
         self._lists: dict[_Collection, _WorkloadList] = {}
+        self._templates: dict[Ref, tuple[float, float | None]] = {}  # when they were read, and their grace
         self._permissions: dict[tuple[Literal["list", "get"], str, str], Permission] = {}
 
     def register(self, ref: Ref) -> None:
@@ -66,6 +68,27 @@ class Workloads:
         """All reads of a step have the same deadline, by which they share a list. Raises KubeError."""
         if not ref.is_like_deployment:
             return self._from_scale(ref, deadline)
+        workload = self._read(ref, deadline)
+        if workload.grace_seconds is None and workload.template_of is not None:
+            template = Ref("Deployment", ref.namespace, workload.template_of)
+            return replace(workload, grace_seconds=self._grace_seconds(template, deadline))
+        return workload
+
+    def _grace_seconds(self, template: Ref, deadline: Deadline) -> float | None:
+        """Of the pods that a Deployment defines for another workload, as it was within five minutes; None: it
+        cannot be read."""
+        known, now = self._templates.get(template), monotonic()
+        if known is not None and now - known[0] < _LONGEST_PAUSE:
+            return known[1]
+        try:
+            seconds = self._get(template, deadline).grace_seconds
+        except KubeError as error:
+            log.debug("cannot read pod template", extra={"workload": str(template), "error": str(error)})
+            seconds = None if known is None else known[1]
+        self._templates[template] = now, seconds
+        return seconds
+
+    def _read(self, ref: Ref, deadline: Deadline) -> Workload:
         collection = _collection(ref)
         if len(self._registered.get(collection, ())) >= LIST_FROM:
             workload = self._permitted("list", *collection[1:], partial(self._from_list, ref, deadline))

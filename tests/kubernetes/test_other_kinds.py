@@ -83,7 +83,8 @@ def test_a_kind_is_found_by_asking_the_server_once(admin: Admin, front: Front, m
 
 def test_a_rollout_is_read_as_a_deployment_is(front: Front, made_of: MadeOf) -> None:
     target = made_of("Rollout", "argoproj.io/v1alpha1")
-    assert read(target).ready == 2
+    workers = read(target)
+    assert (workers.ready, workers.grace_seconds, workers.leaving) == (2, 0.0, 0)
     assert target.scale(2, 3, soon()) == Applied(3)
     assert not front.requested("GET /apis/argoproj.io/v1alpha1/?$"), "its resource is known"
 
@@ -108,7 +109,19 @@ def test_pods_of_an_unknown_selector_are_not_those_of_others(
     path = f"/apis/argoproj.io/v1alpha1/namespaces/{admin.namespace}/rollouts/mail"
     patch = {"spec": {"selector": None, "template": None, "workloadRef": {"kind": "Deployment", "name": "x"}}}
     admin.ask("PATCH", path, patch, "application/merge-patch+json")
-    assert read(target).grace_seconds is None
+    assert read(target).grace_seconds is None, "there is no such Deployment"
     assert target.scale(2, 5, soon()) == Applied(5)
     read(target)
     assert not front.requested("GET .*/pods")
+
+
+def test_the_grace_period_of_a_rollout_is_that_of_the_deployment_that_defines_its_pods(
+    admin: Admin, front: Front, made_of: MadeOf
+) -> None:
+    target = made_of("Rollout", "argoproj.io/v1alpha1")
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{admin.namespace}/rollouts/mail"
+    patch = {"spec": {"template": None, "workloadRef": {"kind": "Deployment", "name": "mail-pods"}}}
+    admin.workload("mail-pods", 0, grace=90)
+    admin.ask("PATCH", path, patch, "application/merge-patch+json")
+    assert [read(target).grace_seconds for _ in range(3)] == [90.0] * 3
+    assert len(front.requested("GET .*/deployments/mail-pods$")) == 1, "once in five minutes"

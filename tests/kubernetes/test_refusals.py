@@ -54,6 +54,19 @@ def test_a_role_that_does_not_let_us_scale_is_noticed_before_there_is_need(
     assert len(front.recorded) == requested, "a server that has said no is asked again"
 
 
+def test_a_workload_that_was_read_has_had_its_turn_though_no_request_is_left_for_the_proof(
+    admin: Admin, front: Front, target_of: TargetOf
+) -> None:
+    """Else the first ones would take all requests of each step, and none would be decided on."""
+    admin.workload("mail", 2)
+    target = target_of()
+    with front.fault("PATCH .*/scale.*dryRun", "status", status=429):
+        assert read(target).requested == 2
+    assert [request.status for request in front.requested("PATCH .*/scale.*dryRun")] == [429]
+    again(target)
+    assert [request.status for request in front.requested("PATCH .*/scale.*dryRun")] == [429, 200]
+
+
 def again(target: KubernetesTarget) -> None:
     """Read until it works: within seconds, not a minute."""
     wait_until(lambda: isinstance(target.read(soon()), Ok), seconds=15, what="read again")

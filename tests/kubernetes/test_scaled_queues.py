@@ -92,6 +92,25 @@ def test_a_scaled_queue_is_a_target(
     assert target["name"] == f"{admin.namespace}/mail"
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_a_grace_period_that_is_too_short_is_told_in_the_status(
+    admin: Admin, queues: ScaledQueueAdmin, scaler_of: ScalerOf, prometheus: FakePrometheus, kind: str
+) -> None:
+    admin.workload("mail", 1, kind, grace=45)
+    prometheus.run_seconds = 57.0
+    queues.apply("mail", **FAST, targetRef={"name": "mail", "kind": kind})
+    scaler_of()
+    eventually(lambda: queues.condition("mail", "GraceTooShort").get("status") == "True", "GraceTooShort")
+    message = queues.condition("mail", "GraceTooShort")["message"]
+    assert message.startswith("jobs run 57 s on average, longer than the grace period of 45 s")
+    assert queues.condition("mail", "Ready")["status"] == "True", "it is a warning"
+    eventually(lambda: "GraceTooShort" in queues.events("mail"), "an Event")
+    if kind == "Deployment":
+        spec = {"template": {"spec": {"terminationGracePeriodSeconds": 60}}}
+        admin.change("mail", spec)
+        eventually(lambda: queues.condition("mail", "GraceTooShort").get("status") == "False", "a longer one")
+
+
 def test_a_deleted_one_lets_go_and_leaves_the_replicas(
     admin: Admin, queues: ScaledQueueAdmin, scaler_of: ScalerOf, waiting: Waiting
 ) -> None:

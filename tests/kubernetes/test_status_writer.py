@@ -184,6 +184,31 @@ def test_all_together_have_a_rate(
     assert times[5] - times[0] >= 1.5
 
 
+def test_each_has_its_turn_where_all_change_faster_than_the_rate(
+    front: Front,
+    writer_of: Callable[..., StatusWriter],
+    put: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "EACH_SECONDS", 0.2)
+    writer, names = writer_of(15.0), [f"q{number}" for number in range(10)]
+
+    def writes() -> dict[str, int]:
+        paths = [request.path for request in front.requested(PATCHES)]
+        return {name: sum(f"/{name}/status" in path for path in paths) for name in names}
+
+    numbers = iter(range(1, 10_000))
+
+    def changed_again() -> bool:
+        current = next(numbers)
+        for name in names:
+            put(writer, name, current)
+        return min(writes().values()) >= 2
+
+    wait_until(changed_again, what="each twice", seconds=60, every=0.1)
+    assert max(writes().values()) <= 4, "the first ones alone"
+
+
 def test_what_has_gone_is_forgotten(writer_of: Callable[..., StatusWriter], put: Callable[..., str]) -> None:
     writer = writer_of()
     first, second = put(writer, "a", 1), put(writer, "b", 1)

@@ -22,7 +22,8 @@ class Waiting:
 
 
 class FakePrometheus(ThreadingHTTPServer):
-    """It has a sample of every queried queue; `waiting` is the number of waiting jobs at a time."""
+    """It has a sample of every queried queue; `waiting` is the number of waiting jobs at a time,
+    `run_seconds` how long jobs ran (None: it is not known), `queries` how often it was asked."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -31,6 +32,8 @@ class FakePrometheus(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.names = ["mail", *(f"q{number}" for number in range(1, queues))]
         self.waiting = waiting
+        self.run_seconds: float | None = None
+        self.queries = 0
         threading.Thread(target=self.serve_forever, args=(0.05,), name="figures", daemon=True).start()
 
     @property
@@ -40,6 +43,8 @@ class FakePrometheus(ThreadingHTTPServer):
     def answer(self) -> bytes:
         time = now()
         figures = {"waiting": self.waiting(time), "active": 0, "completed": 9, "timestamp": time}
+        if self.run_seconds is not None:
+            figures |= {"duration_sum": 9 * self.run_seconds, "duration_count": 9}
         result = [
             {
                 "metric": {"prefix": "bull", "queue": name, "instance": "a", "oxherd_measure": measure},
@@ -58,6 +63,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.queries += 1
         body = self.server.answer()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

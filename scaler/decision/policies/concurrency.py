@@ -43,12 +43,12 @@ def update_concurrency(known: Concurrency, observation: Observation, sample: Que
     Active jobs may be those of workers that were ready lately and are not now. Fewer beside waiting jobs may
     be the work of a rate limit: so they lower it slowly. A first number, and one that is many times larger,
     counts for good only when two samples have it. Workers that are not ready for a moment may go on with
-    their jobs: all that are requested share them.
+    their jobs: all that are requested share them. So do those that a rollout has beside them.
     """
     now = observation.time
     recent = (entry for entry in known.ready if now - _TERMINATES_SECONDS <= entry[0] < now)
     ready = (*recent, (now, ready_workers(observation)))
-    workers, most = ready[-1][1], max(observation.workers, *(number for _, number in ready))
+    workers, most = ready[-1][1], max(observation.with_jobs, *(number for _, number in ready))
     if workers <= 0 or sample.active <= 0:
         return Concurrency(known.jobs, known.claimed, ready)
     measured = max(1.0, sample.active / most)

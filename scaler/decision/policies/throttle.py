@@ -49,12 +49,13 @@ class Throttle(NamedTuple):
 class ReadyWorkers(NamedTuple):
     """`settled` have been ready for a while: the sample is older than the number of ready ones, and some
     count as ready before they take jobs; `most` were in the last minute; each has `slots`; there are `least`
-    at least."""
+    at least; `with_jobs` may have some, those that are leaving too."""
 
     settled: int
     most: int
     slots: float
     least: int = 1
+    with_jobs: int = 0
 
 
 def update_throttle(
@@ -82,7 +83,8 @@ def update_throttle(
     cap = _cap(capped, throttle, flow, sample, told=told)
     capped = capped if cap == capped.cap else capped._replace(cap=cap)
     if capped.taken is not None and ready.most:
-        capped = capped._replace(taken=max(capped.taken, sample.active / ready.most))
+        each = sample.active / max(ready.most, ready.with_jobs)
+        capped = capped._replace(taken=max(capped.taken, each))
     return _doubted(capped, flow, ready, told=told)
 
 

@@ -145,7 +145,7 @@ class WaitTarget:
             )
         fresh = memory.flow is None or flow.last.at > memory.flow.last.at
         settled = concurrency.settled(observation.time - _TAKES_SECONDS)
-        workers = ReadyWorkers(settled, most, slots, settings.min_workers)
+        workers = ReadyWorkers(settled, most, slots, settings.min_workers, observation.with_jobs)
         free = _without_held(sample)
         active, free = free.active, free.with_running(step.ready * slots)
         stalled = free.active - active

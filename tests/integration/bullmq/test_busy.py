@@ -10,6 +10,7 @@ from exporter.bullmq.busy import BusyWorkers
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster
 from lab.redis import RedisServer
+from scaler.busy import WorkerJobs, idle_workers
 from service.clock import Deadline
 from service.outcome import UnreadableError
 from tests.support.bullmq import WatchOf
@@ -41,6 +42,22 @@ def test_jobs_in_hand_are_counted_by_the_workers_name(
         library.wait_for_counts(video, {"active": 1})
         assert busy(watch, server, mail) == {"pod-a": 2}
         assert busy(watch, server, f"busy-*-{version}") == {"pod-a": 2, "": 1}
+
+
+def test_the_jobs_of_a_worker_of_several_queues_are_added_up(server: RedisServer, watch: WatchOf) -> None:
+    """One process with a BullMQ worker for each of its queues; both have the name of the pod."""
+    with BullMQ(6, url=server.url) as library:
+        for queue, jobs in (("busy-many-a", 2), ("busy-many-b", 1), ("busy-many-c", 0)):
+            library.start_worker(queue, behaviour={"hold": True}, concurrency=3, name="shop-worker-x1")
+            library.start_worker(queue, behaviour={"hold": True}, concurrency=3, name="shop-worker-x2")
+            library.add_bulk(queue, jobs)
+            library.wait_for_counts(queue, {"active": jobs})
+        known = busy(watch, server, "busy-many-*")
+        assert sum(known.values()) == 3
+        assert known.keys() <= {"shop-worker-x1", "shop-worker-x2"}
+        [ready, each] = 2, WorkerJobs(known, complete=True)
+        assert idle_workers(each, "shop-worker-", ready) == ready - len(known)
+        assert busy(watch, server, "busy-many-c") == {}, "a queue that is not asked for is not seen"
 
 
 def test_in_a_cluster_each_queues_own_node_is_asked(redis_cluster: LocalCluster, watch: WatchOf) -> None:

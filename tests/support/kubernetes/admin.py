@@ -64,9 +64,11 @@ class Admin:
         gated: bool = False,
         manager: str | None = None,
         api_version: str = "apps/v1",
+        grace: int = 0,
+        **spec_of: Any,
     ) -> Json:
-        """Create a workload whose pods do nothing. `gated`: a pod is ready while `gate` has opened it;
-        `manager`: by server-side apply."""
+        """Create a workload whose pods do nothing, and take `grace` seconds to end. `gated`: a pod is ready
+        while `gate` has opened it; `manager`: by server-side apply; `spec_of`: more fields of its spec."""
         path = self._workloads(kind, api_version)
         labels = {"app": name}
         spec: Json = {
@@ -74,7 +76,7 @@ class Admin:
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
-                    "terminationGracePeriodSeconds": 0,
+                    "terminationGracePeriodSeconds": grace,
                     "containers": [{"name": "worker", "image": self.image, "command": ["sleep", "86400"]}],
                 },
             },
@@ -85,6 +87,7 @@ class Admin:
             spec["template"]["spec"]["readinessGates"] = [{"conditionType": _GATE}]
         if kind == "StatefulSet":
             spec |= {"serviceName": name, "podManagementPolicy": "Parallel"}
+        spec |= spec_of
         body = {"metadata": {"name": name}, "spec": spec, "apiVersion": api_version, "kind": kind}
         if manager is not None:
             return self.ask("PATCH", f"{path}/{name}?fieldManager={manager}&force=true", body, _APPLY)
@@ -102,6 +105,14 @@ class Admin:
         path = f"{self._workloads('Deployment')}/{name}/scale?fieldManager={manager}"
         self.ask("PATCH", path, {"spec": {"replicas": replicas}}, _MERGE)
 
+    def change(self, name: str, spec: Json) -> None:
+        """Merge into the spec of a Deployment; with another template a rollout begins."""
+        self.ask("PATCH", f"{self._workloads('Deployment')}/{name}", {"spec": spec}, _MERGE)
+
+    def roll_out(self, name: str, version: str = "2") -> None:
+        """As `kubectl rollout restart` does."""
+        self.change(name, {"template": {"metadata": {"annotations": {"oxherd.test/version": version}}}})
+
     def gate(self, name: str, *, ready: bool) -> None:
         """Open or close the gates of a workload's pods."""
         condition = {"type": _GATE, "status": "True" if ready else "False"}
@@ -113,6 +124,24 @@ class Admin:
     def delete_pod(self, name: str) -> None:
         """As a rollout or a drain does: another pod takes its place."""
         self.ask("DELETE", f"/api/v1/namespaces/{self.namespace}/pods/{name}")
+
+    def budget(self, name: str, **spec: int | str) -> None:
+        """A PodDisruptionBudget for the pods of a workload: `minAvailable` or `maxUnavailable`."""
+        path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets"
+        selector = {"matchLabels": {"app": name}}
+        self.ask("POST", path, {"metadata": {"name": name}, "spec": {"selector": selector, **spec}})
+
+    def evict(self, pod: str) -> bool:
+        """As a drain does; False: a budget does not allow it."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        try:
+            self.ask("POST", path, body)
+        except RefusedError as error:
+            if error.status != 429:
+                raise
+            return False
+        return True
 
     def delete(self, name: str, kind: str = "Deployment") -> None:
         self.ask("DELETE", f"{self._workloads(kind)}/{name}")

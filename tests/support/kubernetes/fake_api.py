@@ -12,6 +12,8 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from itertools import compress
+from operator import not_
 from typing import Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +24,7 @@ from tests.support.kubernetes.fake_objects import (
     now,
     own_replicas,
     pod_of,
+    ready_seconds,
     scale_of,
     set_ready,
     without_version,
@@ -29,11 +32,23 @@ from tests.support.kubernetes.fake_objects import (
 from tests.support.kubernetes.patches import Json, RefusedError, merged, patched, read_object
 from tests.support.kubernetes.resources import BUILT_IN, Address, Resource, address_of, discovery
 from tests.support.kubernetes.roles import Objects, authorize
+from tests.support.kubernetes.rollouts import (
+    TEMPLATE,
+    Counted,
+    Rollout,
+    evictions_allowed,
+    plan,
+    status_of,
+    template_hash,
+)
 from tests.support.kubernetes.watching import Change, History
 
 Answer: TypeAlias = tuple[int, Mapping[str, str], bytes | Iterator[bytes]]
 
 _APPLY: Final = "application/apply-patch+yaml"
+_ROLLED_OUT: Final = frozenset({"deployments", "rollouts"})
+_LOOKS: Final = 100  # of a controller, one after another
+_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 
 
 class FakeApi:
@@ -49,6 +64,8 @@ class FakeApi:
         self._strict = False
         self._ready_at: dict[str, float] = {}
         self._owned: dict[str, list[str]] = {}  # names of pods by owner: a thousand workloads stay cheap
+        self._leaving: dict[str, dict[str, float]] = {}  # terminating ones, and when they are gone
+        self._rollouts: dict[str, Rollout] = {}
         self._custom: dict[tuple[str, str], CustomResource] = {}
         self.history = History(self._lock)
 
@@ -135,6 +152,8 @@ class FakeApi:
                 return self._list(address, query)
             case "create", "":
                 return self._create(key, read_object(body), manager, dry=dry)
+            case "create", "eviction":
+                return self._evict(key, name)
             case "create", "token":
                 uid = self._object(key, name)["metadata"]["uid"]
                 return {"kind": "TokenRequest", "status": {"token": f"{address.namespace}:{name}:{uid}"}}
@@ -271,8 +290,25 @@ class FakeApi:
         data = self._validate(key, data, old, "scale")
         return scale_of(self._stored(key, data, old, manager, sub="scale", dry=dry))
 
+    def _evict(self, key: tuple[str, str, str], name: str) -> Json:
+        """As a drain asks for it; refused where a budget does not allow it."""
+        pod = self._object(key, name)
+        owned = next((names for names in self._owned.values() if name in names), [])
+        pods = self._objects.get(key, {})
+        healthy = sum(1 for other in owned if other in pods and condition_of(pods[other], "Ready") == "True")
+        for budget in self._objects.get(("policy", "poddisruptionbudgets", key[2]), {}).values():
+            labels = budget["spec"]["selector"]["matchLabels"].items()
+            covers = all(pod["metadata"]["labels"].get(label) == value for label, value in labels)
+            if covers and not evictions_allowed(budget, expected=len(owned), healthy=healthy):
+                why = "Cannot evict pod as it would violate the pod's disruption budget."
+                raise RefusedError(429, "TooManyRequests", why)
+        return self._delete(key, name)
+
     def _delete(self, key: tuple[str, str, str], name: str) -> Json:
         stored = self._object(key, name)
+        owner = stored["metadata"].get("ownerUid", "")
+        if key[:2] == ("", "pods") and self._ends(key, stored, owner):
+            return copy.deepcopy(stored)
         del self._objects[key][name]
         self._changed("DELETED", key, stored)
         if key[1] == "namespaces":
@@ -285,7 +321,9 @@ class FakeApi:
         if key[1] == "customresourcedefinitions":
             self._custom.pop((stored["spec"]["group"], stored["spec"]["names"]["plural"]), None)
         if self._scales(key):
-            self._reconcile(key, stored | {"spec": stored["spec"] | {"replicas": 0}})
+            place, owner = ("", "pods", key[2]), stored["metadata"]["uid"]
+            pods = self._objects.get(place, {})
+            self._remove(place, [pods[one] for one in self._owned.get(owner, []) if one in pods], owner)
         return {"kind": "Status", "status": "Success"}
 
     # --- objects in memory ---------------------------------------------------------------------------------
@@ -310,6 +348,10 @@ class FakeApi:
         sub: str = "",
     ) -> Json:
         data = copy.deepcopy(data)
+        if self._scales(key) and key[:2] not in self._custom:
+            generation = old["metadata"].get("generation", 1) if old else 0
+            changed = old is None or old["spec"] != data["spec"]
+            data["metadata"]["generation"] = generation + changed
         before = (old or {}).get("spec", {}).get("replicas") if old else None
         after = data.get("spec", {}).get("replicas") if self._scales(key) else None
         if self._scales(key) and (before != after or sub == "apply"):
@@ -362,30 +404,86 @@ class FakeApi:
 
     # --- a cluster with nodes ------------------------------------------------------------------------------
 
+    def _ends(self, place: tuple[str, str, str], pod: Json, owner: str) -> bool:
+        """Whether the pod has a grace period, at whose end it will be gone; else it is gone at once."""
+        meta = pod["metadata"]
+        grace = pod["spec"].get("terminationGracePeriodSeconds", 0)
+        if not grace or not owner:
+            return False
+        self._leaving.setdefault(owner, {}).setdefault(meta["name"], monotonic() + grace)
+        if meta["name"] in self._owned.get(owner, ()):
+            self._owned[owner].remove(meta["name"])
+        meta.setdefault("deletionTimestamp", now())
+        return True
+
+    def _remove(self, place: tuple[str, str, str], pods: list[Json], owner: str) -> None:
+        for pod in pods:
+            if not self._ends(place, pod, owner):
+                del self._objects[place][pod["metadata"]["name"]]
+
     def _reconcile(self, key: tuple[str, str, str], workload: Json) -> None:
-        """Create or delete pods; those with the lowest deletion cost go first, then the newest."""
-        meta, spec = workload["metadata"], workload["spec"]
-        place = ("", "pods", key[2])
+        """Create or delete pods, and set the status. Of Deployments as their controller does: by rollouts."""
+        place, owner = ("", "pods", key[2]), workload["metadata"]["uid"]
         pods = self._objects.setdefault(place, {})
-        names = self._owned.setdefault(meta["uid"], [])
+        leaving = self._leaving.setdefault(owner, {})
+        for name in [name for name, at in leaving.items() if monotonic() >= at]:
+            del leaving[name]
+            pods.pop(name, None)
+        rollout = self._rollouts.setdefault(owner, Rollout())
+        template = template_hash(workload) if key[1] in _ROLLED_OUT else ""
+        for _ in range(_LOOKS):
+            new, old = self._pods_of(place, workload, template)
+            counted = self._counted(workload, new), self._counted(workload, old)
+            planned = plan(workload["spec"], rollout, *counted, leaving=len(leaving))
+            if (planned.new, planned.old) == (0, 0):
+                break
+            self._change(place, workload, new, planned.new)
+            self._change(place, workload, old, planned.old)
+        new, old = self._pods_of(place, workload, template)
+        workload["status"] = status_of(
+            workload,
+            rollout,
+            self._counted(workload, new),
+            self._counted(workload, old),
+            ready=sum(1 for pod in [*new, *old] if condition_of(pod, "Ready") == "True"),
+            leaving=len(leaving),
+            now=monotonic(),
+        )
+        if not template:
+            del workload["status"]["terminatingReplicas"], workload["status"]["conditions"]
+
+    def _pods_of(
+        self, place: tuple[str, str, str], workload: Json, template: str
+    ) -> tuple[list[Json], list[Json]]:
+        """Those of its template, and the others."""
+        pods = self._objects.setdefault(place, {})
+        names = self._owned.setdefault(workload["metadata"]["uid"], [])
         names[:] = [name for name in names if name in pods]
         mine = [pods[name] for name in names]
-        replicas = spec.get("replicas", 0)
-        for _ in range(replicas - len(mine)):
-            pod = pod_of(workload, key[2])
-            self._ready_at[pod["metadata"]["name"]] = monotonic() + self.start_seconds
-            pods[pod["metadata"]["name"]] = pod
-            names.append(pod["metadata"]["name"])
-            mine.append(pod)
-        cost = "controller.kubernetes.io/pod-deletion-cost"
-        leaving = sorted(mine, key=lambda pod: int(pod["metadata"].get("annotations", {}).get(cost, 0)))
-        for pod in leaving[: max(0, len(mine) - replicas)]:
-            del pods[pod["metadata"]["name"]]
-            mine.remove(pod)
         for pod in mine:
             set_ready(pod, started=monotonic() >= self._ready_at[pod["metadata"]["name"]])
-        ready = sum(1 for pod in mine if condition_of(pod, "Ready") == "True")
-        workload["status"] = {"replicas": replicas} | ({"readyReplicas": ready} if ready else {})
+        is_new = [template in {"", pod["metadata"]["labels"].get(TEMPLATE)} for pod in mine]
+        return list(compress(mine, is_new)), list(compress(mine, map(not_, is_new)))
+
+    def _counted(self, workload: Json, pods: list[Json]) -> Counted:
+        least = workload["spec"].get("minReadySeconds", 0)
+        ready = [pod for pod in pods if condition_of(pod, "Ready") == "True"]
+        return Counted(len(pods), sum(1 for pod in ready if not least or ready_seconds(pod) >= least))
+
+    def _change(self, place: tuple[str, str, str], workload: Json, pods: list[Json], number: int) -> None:
+        """Those that are not ready go first, then those with the lowest deletion cost, then the newest."""
+        owner = workload["metadata"]["uid"]
+        newest_first = pods[::-1]
+        newest_first.sort(key=_going)
+        self._remove(place, newest_first[: max(0, -number)], owner)
+        for _ in range(number):
+            pod = pod_of(workload, place[2])
+            if pods:  # of the same template
+                pod["metadata"]["labels"] = dict(pods[0]["metadata"]["labels"])
+            name = pod["metadata"]["name"]
+            self._ready_at[name] = monotonic() + self.start_seconds
+            self._objects[place][name] = pod
+            self._owned[owner].append(name)
 
 
 # --- requests ----------------------------------------------------------------------------------------------
@@ -399,6 +497,11 @@ def _selected(item: Json, query: Mapping[str, list[str]]) -> bool:
     return all(labels.get(key) == value for key, _, value in wanted) and all(
         _field(item, path.rstrip("=")) == value.lstrip("=") for path, _, value in paths
     )
+
+
+def _going(pod: Json) -> tuple[bool, int]:
+    cost = int(pod["metadata"].get("annotations", {}).get(_COST, 0))
+    return condition_of(pod, "Ready") == "True", cost
 
 
 def _field(item: Json, path: str) -> object:

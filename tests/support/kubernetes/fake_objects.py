@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime
 
 from tests.support.kubernetes.patches import Json
+from tests.support.kubernetes.rollouts import TEMPLATE, template_hash
 
 
 def scale_of(workload: Json) -> Json:
@@ -49,6 +50,12 @@ def condition_of(pod: Json, kind: str) -> str:
     return next((entry["status"] for entry in pod["status"]["conditions"] if entry["type"] == kind), "")
 
 
+def ready_seconds(pod: Json) -> float:
+    """For how long it has been ready."""
+    [ready] = [entry for entry in pod["status"]["conditions"] if entry["type"] == "Ready"]
+    return seconds_since(ready["lastTransitionTime"])
+
+
 def set_ready(pod: Json, *, started: bool) -> None:
     """Ready once its container has started, while all readiness gates are True."""
     gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates", ())]
@@ -74,13 +81,16 @@ def pod_of(workload: Json, namespace: str) -> Json:
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": dict(labels),
+            "labels": dict(labels) | {TEMPLATE: template_hash(workload)},
             "uid": str(uuid.uuid4()),
             "resourceVersion": "1",
             "creationTimestamp": now(),
             "ownerUid": workload["metadata"]["uid"],
         },
-        "spec": {"readinessGates": spec.get("readinessGates", [])},
+        "spec": {
+            "readinessGates": spec.get("readinessGates", []),
+            "terminationGracePeriodSeconds": spec.get("terminationGracePeriodSeconds", 30),
+        },
         "status": {
             "phase": "Running",
             "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now()}],

@@ -31,13 +31,14 @@ class Resource:
 _RBAC: Final = "rbac.authorization.k8s.io"
 BUILT_IN: Final = (
     Resource("", "v1", "namespaces", "Namespace", namespaced=False),
-    Resource("", "v1", "pods", "Pod", subresources=("status",)),
+    Resource("", "v1", "pods", "Pod", subresources=("status", "eviction")),
     Resource("", "v1", "configmaps", "ConfigMap"),
     Resource("", "v1", "events", "Event"),
     Resource("", "v1", "serviceaccounts", "ServiceAccount", subresources=("token",)),
     Resource("apps", "v1", "deployments", "Deployment", subresources=("scale", "status")),
     Resource("apps", "v1", "statefulsets", "StatefulSet", subresources=("scale", "status")),
     Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
     Resource("coordination.k8s.io", "v1", "leases", "Lease"),
     Resource(_RBAC, "v1", "roles", "Role"),
     Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),

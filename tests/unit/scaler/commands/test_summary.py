@@ -112,6 +112,18 @@ def test_a_decision_that_is_not_applied_is_said_to_be_so() -> None:
     [
         (HELD | {"reason": "paused"}, "`scaling auto mailer`: the metrics call for 36 workers"),
         (HELD | {"reason": "disabled"}, "`enabled: true` in the settings: the metrics call for 36 workers"),
+        *(
+            (
+                HELD | {"reason": "advising", "origins": origins},
+                f"`mode: act` {where}, or whoever sets the number: the metrics call for 36 workers",
+            )
+            for origins, where in [
+                ({}, "in the settings"),
+                ({"mode": "changed"}, "by `update_scaling_config` of the API, which has changed it"),
+                ({"mode": "target", "enabled": "changed"}, "in its own settings"),
+                ({"mode": "policies[2]"}, "in `policies[2]` of the settings"),
+            ]
+        ),
         (
             HELD | {"reason": "contested"},
             "the other controller has to leave the number alone: the metrics call for 36 workers",

@@ -311,3 +311,19 @@ def test_a_workload_of_another_kind_needs_its_api(workload: str, why: str | None
         assert load(text).targets[0].kubernetes is not None
     else:
         assert why in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f"{MAIL}    mode: advise\n", "targets[0].mode"),
+        (f"defaults: {{mode: advise}}{MAIL}", "defaults.mode"),
+        (f"policies: [{{match: mail, mode: advise}}]{MAIL}", "policies[0].mode"),
+    ],
+)
+def test_the_number_of_worker_processes_is_nobody_elses(text: str, named: str) -> None:
+    why = refused(text)
+    assert f"{named}=advise" in why
+    assert "its workers are processes of this scaler, whose number nobody else sets: act, or shadow" in why
+    assert load(text.replace("advise", "shadow")).targets
+    assert load(text.replace("processes: {command: [node, worker.js]}", "kubernetes: {name: mail}")).targets

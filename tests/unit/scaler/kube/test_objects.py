@@ -360,3 +360,38 @@ def test_the_grace_period_is_that_of_the_pods(pods: dict[str, Any], seconds: flo
 
 def test_of_a_scale_the_grace_period_is_not_known() -> None:
     assert workload_of_scale({"kind": "Scale", "spec": {}, "status": {}}).grace_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("status", "outdated", "rolling"),
+    [
+        ({}, 0, False),
+        ({"replicas": 8, "updatedReplicas": 8}, 0, False),
+        ({"replicas": 10, "updatedReplicas": 2}, 8, False),
+        ({"replicas": 8, "conditions": [{"type": "Progressing", "status": "True"}]}, 8, True),
+        ({"replicas": 8, "conditions": [{"type": "Progressing", "status": "False"}]}, 8, False),
+        ({"replicas": 8, "conditions": [{"type": "Progressing", "status": "Unknown"}]}, 8, False),
+        ({"replicas": 8, "conditions": [{"type": "Available", "status": "True"}]}, 8, False),
+        (
+            {"replicas": 8, "updatedReplicas": 8, "conditions": [{"type": "Progressing", "status": "True"}]},
+            0,
+            False,
+        ),
+    ],
+)
+def test_a_rollout_goes_on_while_old_pods_are_there_and_its_controller_says_so(
+    status: dict[str, Any], outdated: int, *, rolling: bool
+) -> None:
+    """An observedGeneration that is behind, or a text as a Rollout's, says nothing of pods."""
+    data = {
+        "metadata": {"generation": 7},
+        "spec": {"replicas": 8},
+        "status": {"observedGeneration": "6", **status},
+    }
+    workload = workload_of(data)
+    assert (workload.outdated, workload.rolling, workload.terminating) == (outdated, rolling, None)
+
+
+def test_terminating_pods_are_known_where_the_server_counts_them() -> None:
+    data = {"metadata": {}, "spec": {"replicas": 8}, "status": {"terminatingReplicas": 0}}
+    assert workload_of(data).terminating == 0

@@ -9,6 +9,7 @@ from scaler.config.settings import ScalerSettings
 from scaler.config.validation import load_scaler_settings
 from scaler.state.commands import CommandError, change_policy, find_target, set_enabled
 from scaler.state.file_store import FileStore
+from scaler.state.model import State
 from service.config.load import Loaded
 
 TEXT = """
@@ -108,8 +109,8 @@ def test_an_override_while_nothing_is_scaled_says_so(
     ("changed", "why"),
     [
         (
-            {"enabled": True, "mode": "advise"},
-            "; without effect now: `mode` of mailer is advise: its workers are not set by this scaler",
+            {"enabled": True, "mode": "shadow"},
+            "; without effect now: `mode` of mailer is shadow: its workers are not set by this scaler",
         ),
         ({}, "; without effect now: `enabled` of mailer is false: it is not scaled"),
         ({"enabled": True}, ""),
@@ -155,3 +156,12 @@ def test_the_response_of_the_api_says_the_same() -> None:
     why = "`enabled` of mailer is false: it is not scaled"
     message = "mailer: 1 worker until `scaling auto mailer`; without effect now: "
     assert manual_message(data | {"withoutEffect": why}) == f"{message}{why}"
+
+
+def test_the_number_of_worker_processes_cannot_be_advised(tmp_path: Path) -> None:
+    loaded = load_scaler_settings(f"state_file: {tmp_path}/s.json\n{TEXT}", {}, file="s.yml")
+    mailer, state = loaded.model.targets[0], State()
+    with pytest.raises(CommandError, match=r"^mode: 'advise': its workers are processes of this scaler"):
+        change_policy(state, loaded.model, mailer, {"mode": "advise"})
+    changed = change_policy(state, loaded.model, mailer, {"mode": "shadow"})
+    assert changed.operator.policies == {"mailer": {"mode": "shadow"}}

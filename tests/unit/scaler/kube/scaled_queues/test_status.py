@@ -174,3 +174,16 @@ def test_only_what_changed_is_worth_a_write() -> None:
     assert not differs(status(step(workers=Ok(Workers(2, None))), stored), stored), (
         "what is not known is absent"
     )
+
+
+def test_a_warning_of_the_settings_is_told_and_does_not_make_it_unready() -> None:
+    """Of whatever kind of workload: the grace period is that of its pods."""
+    slow = QueueSample(1000.0, 5, 1, duration_sum=570.0, duration_count=10.0)
+    made = status(step(workers=Ok(Workers(2, 2, grace_seconds=30.0)), sample=slow))
+    warned = condition(made, "GraceTooShort")
+    assert (warned["status"], warned["reason"]) == ("True", "GraceTooShort")
+    assert warned["message"].startswith("jobs run 57 s on average, longer than the grace period of 30 s")
+    assert condition(made, "Ready")["status"] == "True"
+    enough = status(step(workers=Ok(Workers(2, 2, grace_seconds=60.0)), sample=slow), before=made)
+    assert condition(enough, "GraceTooShort")["status"] == "False"
+    assert not condition(status(step(workers=Ok(Workers(2, 2)), sample=slow)), "GraceTooShort"), "not known"
