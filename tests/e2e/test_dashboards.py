@@ -34,6 +34,7 @@ EMPTY = {
     },
     "oxherd-queues": {
         "Queues: oldest": "no job need wait at that moment",
+        "Why jobs fail: {{queue}}: {{reason}}": "no job of the demo fails for good",
         "Schedulers: runs in": "the demo has no schedulers",
         "Schedulers: ran ago": "the demo has no schedulers",
         "Schedulers: due for": "the demo has no schedulers",

@@ -90,14 +90,14 @@ def _check_reasons(reasons: Mapping[str, Any]) -> None:
     for entry in _list(reasons, "known"):
         match entry:
             case [str(text), *numbers, str(job), labelled] if len(numbers) == 3:
-                _each(numbers, "reasons.known")
-                _each([] if labelled is None else [labelled], "reasons.known")
+                _each(numbers, "known")
+                _each([] if labelled is None else [labelled], "known")
                 if not 0 < len(text) <= LONGEST_REASON or len(job) > LONGEST_JOB:
-                    raise CheckpointEntryError("reasons.known: should have texts of their length")
+                    raise CheckpointEntryError("known: should have texts of their length")
                 if not (text + job).isprintable():  # nor half a sign, which no exposition can have
-                    raise CheckpointEntryError("reasons.known: should be a text on one line")
+                    raise CheckpointEntryError("known: should be a text on one line")
             case _:
-                raise CheckpointEntryError("reasons.known: should be reasons with their counts and times")
+                raise CheckpointEntryError("known: should be reasons with their counts and times")
 
 
 def _check_id(text: str) -> None:

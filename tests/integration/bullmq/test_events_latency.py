@@ -17,7 +17,7 @@ HANDLER_MS, BURST, BURSTS = 10, 5, 30
 # 2 ms apart where the median is, 10 ms where the tail is: what is interpolated is that exact.
 BUCKETS = [n / 1000 for n in (*range(2, 62, 2), *range(70, 240, 10))]
 MEDIAN_MS, TAIL_MS = 2.0, 20.0
-ATTEMPTS = 3  # a worker that was kept off the processor for a while is no disagreement
+ATTEMPTS = 6  # a worker that was kept off the processor for a while is no disagreement
 
 
 def quantile(histogram: Histogram, share: float) -> float:
