@@ -35,7 +35,7 @@ for n = 1, ARGV[2] do
   redis.call('del', queue .. ':meta', queue .. ':id', queue .. ':events')
 end
 """
-_PROMOTED_SECONDS: Final = 90.0
+_PATIENT_SECONDS: Final = 90.0
 _RUNNING: Final = """
 local jobs = {}
 for _, id in ipairs(redis.call('lrange', KEYS[1], 0, -1)) do
@@ -184,7 +184,7 @@ def master_killed(world: World, fault: Fault) -> Iterator[None]:
     wait_until(
         lambda: _owner_is(world, fault, replica),
         what=f"{replica.address} is the master",
-        seconds=_PROMOTED_SECONDS,
+        seconds=_PATIENT_SECONDS,
         every=0.5,
     )
     _count_running(world, fault)  # those that the replica believes to run
@@ -248,7 +248,9 @@ def _saved(server: RedisServer) -> None:
     with suppress(RedisError):  # it is saving already
         server.cli("bgsave")
     wait_until(
-        lambda: server.facts("info", "persistence")["rdb_last_bgsave_status"] == "ok", what="it is saved"
+        lambda: server.facts("info", "persistence")["rdb_last_bgsave_status"] == "ok",
+        what="it is saved",
+        seconds=_PATIENT_SECONDS,
     )
 
 

@@ -45,8 +45,8 @@ _UNHEARD_SECONDS: Final = (1.0, 0.2)
 """What a master was told so long before it was killed, and so long after somebody looked at the clock, its
 replica may not have."""
 _CLOSING_SECONDS: Final = SECONDS["master killed"] + GRACE + 2 * INTERVAL
-"""From when a master was killed: until its replica is there, BullMQ does not close a worker, with a job or
-without; what is done again for it is another line."""
+"""From when a master was killed, of whatever shard: until its replica is there, BullMQ does not close a worker,
+with a job or without; what is done again for it is another line."""
 _RULES: Final = ROOT / "deploy" / "prometheus" / "rules"
 _WATCH_SECONDS: Final = 5.0
 _PATIENCE: Final = 90.0
@@ -203,7 +203,10 @@ class World:
                 for run in runs
                 if run.ended is not None
                 and "SIGKILL" in (run.status or "")
-                and not any(kill <= run.ended - self.began <= kill + _CLOSING_SECONDS for kill in kills)
+                and not any(
+                    kill <= run.ended - self.began <= kill + _CLOSING_SECONDS
+                    for _, kill in self.masters_killed
+                )
             ],
             starts=len(runs),
             stopped=self.jobs_stopped[load.name],
