@@ -45,7 +45,7 @@ _UNHEARD_SECONDS: Final = (1.0, 0.2)
 """What a master was told so long before it was killed, and so long after somebody looked at the clock, its
 replica may not have."""
 _CLOSING_SECONDS: Final = SECONDS["master killed"] + GRACE + 2 * INTERVAL
-"""From when a master was killed, of whatever shard: until its replica is there, BullMQ does not close a worker,
+"""From when a master was killed, of whatever shard: until its replica is there, BullMQ closes no worker,
 with a job or without; what is done again for it is another line."""
 _RULES: Final = ROOT / "deploy" / "prometheus" / "rules"
 _WATCH_SECONDS: Final = 5.0
