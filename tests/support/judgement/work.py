@@ -87,6 +87,7 @@ def _schedule_for_nobody(servers: Servers) -> None:
 def _schedule_and_lose(servers: Servers) -> None:
     """The next job is deleted by hand: BullMQ adds another one only when it ends."""
     servers.jobs.upsert_scheduler("once", "report", every=_HOUR_MS)
+    servers.jobs.wait_for_counts("once", {"delayed": 1, "waiting": 0, "active": 0})  # the first runs at once
     servers.node.cli("zremrangebyrank", "bull:once:delayed", 0, -1)
 
 
