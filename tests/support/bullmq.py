@@ -130,5 +130,5 @@ def wait_for(monitor: Watch, name: str, expected: dict[str, int], *, seconds: fl
     try:
         wait_until(reached, what=f"{name}: {expected}", seconds=seconds)
     except TimeoutError:
-        assert counters(latest[0]) == expected
+        assert counters(latest[0]) == expected, (latest[0], expected)
     return latest[0]
