@@ -24,7 +24,7 @@ from service.web.connections.listener import BoundedServer
 from service.web.connections.protocol import BoundedProtocol
 from service.web.connections.traffic import Traffic
 from service.web.connections.unsent import UnsentAnswers
-from service.web.settings import WebSettings
+from service.web.settings import DESCRIPTOR_SHARE, WebSettings
 from service.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class WebServer:
         *,
         tls: ssl.SSLContext | None = None,
         setting: str = "listen",
-        share: int = 2,
+        share: int = DESCRIPTOR_SHARE,
     ) -> None:
         """`tls`: without a web configuration; `setting`: which one the address is of; `share`: of so many
         file descriptors of the process one may be taken."""

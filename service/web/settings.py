@@ -8,7 +8,8 @@ from pydantic import Field
 
 from service.config.model import Model
 
-_SHARE: Final = 2  # connections may take one of so many file descriptors of the process
+DESCRIPTOR_SHARE: Final = 2
+"""Connections may take one of so many file descriptors of the process."""
 
 
 class WebSettings(Model):
@@ -22,7 +23,7 @@ class WebSettings(Model):
         "a further one takes the place of the one that waits longest where most are",
     )
 
-    def most(self, descriptors: int, share: int = _SHARE) -> int:
+    def most(self, descriptors: int, share: int = DESCRIPTOR_SHARE) -> int:
         """Connections at a time, where the process may have so many file descriptors, and these one of so
         many `share`s of them."""
         return max(1, min(self.max_connections, descriptors // share))

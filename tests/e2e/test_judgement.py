@@ -25,7 +25,7 @@ WORLDS: Final[tuple[World, ...]] = (*redis.WORLDS, *work.WORLDS, *jobs.WORLDS, *
 CAUSES: Final = tuple(cause for world in WORLDS for cause in world.causes)
 TIMES: Final = scaled_times(1 / 150, extra=True)
 
-pytestmark = pytest.mark.timeout(480)  # each takes 2 to 70 s alone; all share one Prometheus
+pytestmark = pytest.mark.timeout(300)  # each takes 2 to 70 s alone; all share one Prometheus
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """How often jobs of a queue failed for which reason, in bounded memory. No I/O and no clock.
 
 The first reasons of a queue get a label each, as many as are allowed; all others count as `other`, so that
-the labels together are all failures. A reason without a label takes the place of a labelled one that has
-become rare, and its label begins with what comes from then on, so that `other` never falls.
+each failure counts once. A reason without a label takes the place of a labelled one that has become rare,
+whose count ends with it; the new one begins with what comes from then on, so that `other` never falls.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ class LabelBudget:
         """`most` of all queues, `most_of_queue` of each."""
         self.most_of_queue: Final = most_of_queue
         self._most = most
-        self._tallies: WeakSet[ReasonTally] = WeakSet()
+        self._labelled: WeakSet[ReasonTally] = WeakSet()  # at most as many as labels: not all queues
 
     def tally(self) -> ReasonTally:
         """Of a further queue."""
-        tally = ReasonTally(self)
-        self._tallies.add(tally)
-        return tally
+        return ReasonTally(self)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one label more is allowed. It is asked only where a queue may have one more."""
-        return sum(tally.labels for tally in self._tallies) < self._most
+    def take(self, tally: ReasonTally) -> bool:
+        """Whether this tally may have one label more."""
+        if tally.labels >= self.most_of_queue:
+            return False
+        if sum(each.labels for each in self._labelled) >= self._most:
+            return False
+        self._labelled.add(tally)
+        return True
 
 
 class _Known:
@@ -99,7 +101,7 @@ class ReasonTally:
         return self._snapshot
 
     def _gets_label(self, known: _Known) -> bool:
-        if self.labels < self._budget.most_of_queue and self._budget.has_room:
+        if self._budget.take(self):
             return True
         labels = [other for other in self._known.values() if other.labelled is not None]
         if not labels or known.count < _RARE:
@@ -144,7 +146,7 @@ class ReasonTally:
                 continue
             known = self._known[text] = _Known(first)
             known.count, known.last, known.job = count, last, job
-            if labelled is not None and self.labels < self._budget.most_of_queue and self._budget.has_room:
+            if labelled is not None and self._budget.take(self):
                 known.labelled = labelled
                 self.labels += 1
 

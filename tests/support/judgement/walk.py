@@ -18,7 +18,7 @@ from tests.support.alerts.monitoring import ScaledTimes
 from tests.support.judgement.cause import Cause, Servers, Settings, World
 from tests.support.judgement.views import KEY, Views
 
-PATIENCE: Final = 150.0
+PATIENCE: Final = 90.0
 """Seconds to wait for what is due."""
 _CALM: Final = {"process_memory_ratio": 1.0, "process_memory_bytes": 1 << 40, "redis_memory_ratio": 0.9}
 """Thresholds that the machine and the process of the tests do not reach."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import string
 from random import Random
-from time import perf_counter
 
 import pytest
 from hypothesis import given
@@ -155,7 +154,5 @@ def test_any_bytes_are_one(reason: bytes) -> None:
     "sign", ["{", "'", '"', "a", "1", ":", "@", "a@", "1.", "a:", "://", "a://@", "key ", "-_", "f:"]
 )
 def test_no_text_takes_long(sign: str) -> None:
-    """A regular expression that tries all ways would take minutes."""
-    begun = perf_counter()
-    masked_reason((sign * LONGEST_READ).encode() + b"!")
-    assert perf_counter() - begun < 1.0
+    """A regular expression that tries all ways would take minutes: the time-out of a test ends it."""
+    assert masked_reason((sign * LONGEST_READ).encode() + b"!")
