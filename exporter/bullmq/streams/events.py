@@ -6,16 +6,13 @@ and a job that is removed when it ends counts like any other.
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from exporter.bullmq.reasons.tally import ReasonTally
-from exporter.bullmq.streams.native_tally import NativeTally
-from exporter.snapshot.histogram import Histogram, NativeDurations, NativeHistogram
+from exporter.bullmq.streams.durations import Durations, in_ms
+from exporter.snapshot.histogram import NativeDurations
 from exporter.snapshot.queues import JobCounters
 
 Entry: TypeAlias = Sequence[object]
@@ -89,7 +86,7 @@ class Jobs:
         self._native = native
         self._reasons = reasons
         self._bounds = tuple(buckets)
-        self._bounds_ms = _in_ms(self._bounds)
+        self._bounds_ms = in_ms(self._bounds)
         self._max_jobs = max_jobs
         self._waits: dict[bytes, int] = {}
         self._active: dict[bytes, int] = {}
@@ -194,8 +191,8 @@ class Jobs:
             self._reasons.snapshot() if self._reasons else None,
         )
 
-    def _durations(self) -> _Durations:
-        return _Durations(self._bounds, native=self._native)
+    def _durations(self) -> Durations:
+        return Durations(self._bounds, native=self._native)
 
     def _native_durations(self) -> NativeDurations | None:
         if not self._native:
@@ -339,79 +336,6 @@ class Jobs:
         newer = {job: ms for job, ms in jobs.items() if ms >= before_ms}
         self._evicted += len(jobs) - len(newer)
         return newer
-
-
-class _Durations:
-    """A histogram to which durations are added, in whole ms so that its sum is exact; and its native form."""
-
-    __slots__ = ("_bounds", "_counts", "_frozen", "_histogram", "_native", "_tally", "_total_ms")
-
-    def __init__(self, bounds: tuple[float, ...], *, native: bool) -> None:
-        self._bounds = bounds
-        self._counts: array[int] | None = None  # most outcomes of most queues have none
-        self._total_ms = 0
-        self._histogram: Histogram | None = None
-        self._native = native
-        self._tally: NativeTally | None = None
-        self._frozen: NativeHistogram | None = None
-
-    def add(self, ms: int, bounds_ms: tuple[float, ...]) -> None:
-        ms = max(0, ms)
-        counts = self._counts
-        if counts is None:
-            counts = self._counts = array("q", _empty(self._bounds).counts)
-        counts[bisect_left(bounds_ms, ms)] += 1
-        self._total_ms += ms
-        self._histogram = None
-        if self._native:
-            self._tally = self._tally or NativeTally()
-            self._tally.add(ms)
-            self._frozen = None
-
-    def dump(self) -> list[int]:
-        return [self._total_ms, *(self._counts or _empty(self._bounds).counts)]
-
-    def dump_native(self) -> list[int]:
-        return (self._tally or NativeTally()).dump()
-
-    def restore(self, dumped: Sequence[int], native: Sequence[int] | None) -> None:
-        total_ms, *counts = map(int, dumped)
-        if len(counts) != len(self._bounds) + 1:
-            raise ValueError("another number of buckets")
-        tally = NativeTally.restored(native or ()) if self._native else None
-        if tally is not None and tally.total() != sum(counts):
-            raise ValueError("native buckets with other durations")
-        self._tally, self._frozen = tally, None
-        self._total_ms, self._counts, self._histogram = total_ms, array("q", counts), None
-
-    def histogram(self) -> Histogram:
-        """The same object until a duration is added."""
-        if self._counts is None:
-            return _empty(self._bounds)
-        if self._histogram is None:
-            self._histogram = Histogram(self._bounds, tuple(self._counts), self._total_ms / 1000)
-        return self._histogram
-
-    def native(self) -> NativeHistogram:
-        """The same object until a duration is added, too."""
-        if self._tally is None:
-            return _NO_NATIVE
-        if self._frozen is None:
-            self._frozen = self._tally.histogram()
-        return self._frozen
-
-
-_NO_NATIVE: Final = NativeTally().histogram()
-
-
-@lru_cache(maxsize=16)
-def _empty(bounds: tuple[float, ...]) -> Histogram:
-    return Histogram(bounds, (0,) * (len(bounds) + 1), 0.0)
-
-
-@lru_cache(maxsize=16)
-def _in_ms(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(bound * 1000 for bound in bounds)
 
 
 def missing_before(first: bytes, last: bytes) -> int:
