@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, SecretStr, create_model
@@ -21,6 +22,8 @@ from service.config.model import (
 from service.web.settings import WebSettings
 
 DAY_SECONDS: Final = 86_400
+MOST_JOB_NAMES: Final = 100
+"""With series of their own, of a queue."""
 _MOST_BYTES: Final = 1 << 50
 _MOST_DATABASES: Final = 1_000_000
 
@@ -132,6 +135,9 @@ class QueueSettings(Model):
     worker_concurrency: int | None = Field(
         None, ge=1, le=MOST_JOBS_AT_ONCE, description="jobs that one worker processes at the same time"
     )
+    job_names: int | None = Field(
+        None, ge=0, le=MOST_JOB_NAMES, description="as bullmq.job_names, for these queues"
+    )
 
 
 class SchedulerSettings(Model):
@@ -230,11 +236,26 @@ class BullMQSettings(Model):
     max_failed_reasons: int = Field(
         500, ge=1, le=10_000, description="such series of all queues together: those that came first"
     )
+    job_names: int = Field(
+        20,
+        ge=0,
+        le=MOST_JOB_NAMES,
+        description="names of jobs of a queue that have series of their own, without ids and numbers; all "
+        "others count as one; 0: none is looked at",
+    )
+    max_job_names: int = Field(
+        500, ge=1, le=10_000, description="such names of all queues together: those that came first"
+    )
     capacity_per_worker: float = Field(
         10.0, gt=0, le=MOST_JOBS_AT_ONCE, description="jobs that count as the full load of one worker"
     )
     schedulers: SchedulerSettings = SchedulerSettings()
     settings: tuple[QueueSettings, ...] = Field((), description="settings for some of the queues")
+
+    def job_names_of(self, queue: str) -> int:
+        """How many names of jobs of this queue may have series of their own."""
+        rule = next((rule for rule in self.settings if fnmatchcase(queue, rule.match)), None)
+        return self.job_names if rule is None or rule.job_names is None else rule.job_names
 
 
 class HostSettings(Model):

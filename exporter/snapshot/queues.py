@@ -21,6 +21,7 @@ from exporter.snapshot.histogram import (
     total_of,
     unpack_histogram,
 )
+from exporter.snapshot.job_names import JobNames
 from exporter.snapshot.schedulers import QueueSchedulers
 from service.outcome import Failed
 
@@ -122,6 +123,7 @@ class JobCounters(NamedTuple):
     evicted: int
     native: NativeDurations | None = None
     reasons: FailedReasons | None = None  # None: not counted
+    names: JobNames | None = None  # the same
 
 
 class Events(NamedTuple):

@@ -106,6 +106,16 @@ def _masked(reason: bytes) -> str:
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1].rstrip()}{_MORE}"
 
 
+def without_ids(line: str) -> str:
+    """A line of printable signs without what is one job's: the rest of URLs, keys of known forms, ids,
+    hashes, addresses and dates. Numbers stay."""
+    line = _KNOWN.sub(_SECRET, _URL.sub(_of_url, line))
+    if "@" in line:
+        line = _MAIL_ADDRESS.sub(_MAIL, line)
+    line = _DATE.sub(_NUMBER, _IPV4.sub(_IP, _UUID.sub(_ID, line)))
+    return _TOKEN.sub(_of_token, line)
+
+
 def _of_url(found: re.Match[str]) -> str:
     """Scheme and host: what is asked, and by whom, is in the rest."""
     return f"{found[1]}{found[2]}/{_MORE}" if found[3] else f"{found[1]}{found[2]}"

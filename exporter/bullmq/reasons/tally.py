@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from weakref import WeakSet
 
 from exporter.bullmq.reasons.masking import masked_reason
+from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.snapshot.queues import FailedReason, FailedReasons
 
 _MOST_KNOWN: Final = 50
@@ -20,29 +20,6 @@ LONGEST_JOB: Final = 200
 """Letters of the id of a job."""
 _RARE: Final = 4
 """A reason takes the place of one that came less than a quarter as often since it was first seen."""
-
-
-class LabelBudget:
-    """Labels of all queues together. Its tallies are fed one at a time, as the follower does."""
-
-    def __init__(self, most: int, most_of_queue: int) -> None:
-        """`most` of all queues, `most_of_queue` of each."""
-        self.most_of_queue: Final = most_of_queue
-        self._most = most
-        self._labelled: WeakSet[ReasonTally] = WeakSet()  # at most as many as labels: not all queues
-
-    def tally(self) -> ReasonTally:
-        """Of a further queue."""
-        return ReasonTally(self)
-
-    def take(self, tally: ReasonTally) -> bool:
-        """Whether this tally may have one label more."""
-        if tally.labels >= self.most_of_queue:
-            return False
-        if sum(each.labels for each in self._labelled) >= self._most:
-            return False
-        self._labelled.add(tally)
-        return True
 
 
 class _Known:
@@ -65,9 +42,10 @@ class _Known:
 class ReasonTally:
     """Of one queue. What `snapshot` returns is for any thread."""
 
-    def __init__(self, budget: LabelBudget) -> None:
+    def __init__(self, budget: LabelBudget, most: int) -> None:
+        """At most `most` reasons have a label of their own."""
         self.labels = 0
-        """How many reasons have one."""
+        self.most_labels: Final = most
         self._budget = budget
         self._known: dict[str, _Known] = {}
         self._other = 0

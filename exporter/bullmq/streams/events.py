@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.durations import Durations, in_ms
 from exporter.snapshot.histogram import NativeDurations
@@ -45,7 +46,8 @@ class Jobs:
 
     Only what a single event does not contain is remembered: since when a job waits, and since when it is
     active. A start that was not read is 0: such an attempt ends and is counted, but has no duration.
-    `native`: durations are counted in exponential buckets besides; `reasons`: counts why jobs fail.
+    `native`: durations are counted in exponential buckets besides; `reasons`: counts why jobs fail;
+    `names`: counts jobs by their name.
 
     The busy time is the integral of the number of active jobs over the ms of the ids. It only ever grows, as
     the time up to which it counts never goes back; jobs that are forgotten end there.
@@ -63,6 +65,7 @@ class Jobs:
         "_evicted",
         "_failed",
         "_max_jobs",
+        "_names",
         "_native",
         "_processing",
         "_reasons",
@@ -82,9 +85,11 @@ class Jobs:
         native: bool = False,
         max_jobs: int = MAX_REMEMBERED_JOBS,
         reasons: ReasonTally | None = None,
+        names: NameTally | None = None,
     ) -> None:
         self._native = native
         self._reasons = reasons
+        self._names = names
         self._bounds = tuple(buckets)
         self._bounds_ms = in_ms(self._bounds)
         self._max_jobs = max_jobs
@@ -104,6 +109,11 @@ class Jobs:
         """How many jobs are remembered."""
         return len(self._waits) + len(self._active)
 
+    @property
+    def remembered_names(self) -> int:
+        """Of how many jobs the name is remembered."""
+        return self._names.remembered if self._names else 0
+
     def feed(self, entries: Iterable[Entry]) -> None:
         """Process entries in the order of the stream. Entries that are not BullMQ's are ignored."""
         for entry in entries:
@@ -120,6 +130,8 @@ class Jobs:
             start, ms = self._active.pop(returned[0], 0), returned[1]
             if start:
                 self._processing["retried"].add(ms - start, self._bounds_ms)
+            if self._names is not None:
+                self._names.ended(returned[0], "retried", ms - start if start else None)
 
     @property
     def any_active(self) -> bool:
@@ -173,6 +185,11 @@ class Jobs:
             for job in oldest:
                 del jobs[job]
 
+    def evict_names(self) -> None:
+        """Forget the names of an eighth of the jobs, the oldest first."""
+        if self._names is not None:
+            self._names.evict()
+
     def counters(self) -> JobCounters:
         """The counters and durations as of the last `settle`."""
         return JobCounters(
@@ -189,6 +206,7 @@ class Jobs:
             self._evicted,
             self._native_durations(),
             self._reasons.snapshot() if self._reasons else None,
+            self._names.snapshot() if self._names is not None else None,
         )
 
     def _durations(self) -> Durations:
@@ -205,6 +223,7 @@ class Jobs:
         many."""
         optional: dict[str, Any] = {"native": self._dumped_native()} if self._native else {}
         optional |= {"reasons": self._reasons.dump()} if self._reasons else {}
+        optional |= {"names": self._names.dump()} if self._names is not None else {}
         return optional | {
             "counts": [getattr(self, f"_{name}") for name in COUNTS],
             "bounds": list(self._bounds),
@@ -226,10 +245,14 @@ class Jobs:
         wait = self._durations()
         processing = {outcome: self._durations() for outcome in OUTCOMES}
         native = dumped.get("native") if self._native else {}
-        if tuple(dumped["bounds"]) == self._bounds and native is not None:
+        same = tuple(dumped["bounds"]) == self._bounds
+        if same and native is not None:
             wait.restore(dumped["wait"], native.get("wait"))
             for outcome, durations in processing.items():
                 durations.restore(dumped["processing"][outcome], native.get(outcome))
+        names = self._names
+        if names is not None and "names" in dumped:
+            names = names.restored(dumped["names"], durations=same)
         if self._reasons and "reasons" in dumped:
             self._reasons.restore(dumped["reasons"])
         waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
@@ -237,6 +260,7 @@ class Jobs:
             setattr(self, f"_{name}", count)
         self._wait, self._processing, self._waits, self._active = wait, processing, waits, active
         self._busy_ms, self._busy_until = busy_ms, busy_until
+        self._names = names
         self._returned = next(iter(returned.items()), None)
 
     def _dumped_native(self) -> dict[str, list[int]]:
@@ -258,6 +282,8 @@ class Jobs:
             since = self._waits.pop(job, 0)
             if since:
                 self._wait.add(ms - since, self._bounds_ms)
+                if self._names is not None:
+                    self._names.started(job, ms - since)
             if ms > self._busy_until:  # many events are of one ms: without the call
                 self.advance(ms)
             self._remember(self._active, job, ms)
@@ -272,6 +298,8 @@ class Jobs:
             self._waits.pop(job, None)
             if job in self._active:
                 self._leave(entry_id, job)
+            if self._names is not None and type(job) is bytes:  # as in `_remember`
+                self._names.added(job, _value(fields, b"name"), _ms(entry_id))
         elif event == b"failed":
             self._failed += 1
             if self._reasons:
@@ -289,6 +317,8 @@ class Jobs:
         elif event == b"removed":
             self._removed += 1
             self._waits.pop(job, None)
+            if self._names is not None:
+                self._names.removed(job)
             self._leave(entry_id, job)
         elif event == b"deduplicated":
             self._deduplicated += 1
@@ -296,6 +326,8 @@ class Jobs:
     def _waiting(self, ms: int, job: bytes, prev: bytes) -> None:
         if type(job) is not bytes:  # as in `_remember`
             return
+        if prev == b"failed" and self._names is not None:
+            self._names.back(job)
         if prev == b"active":
             self.advance(ms)  # nothing else does before the job is removed: it is not counted on
             self._returned = (job, ms)
@@ -311,12 +343,16 @@ class Jobs:
 
     def _end(self, entry_id: bytes, job: bytes, outcome: str) -> None:
         self._waits.pop(job, None)
+        ran = None
         if job in self._active:
             ms = _ms(entry_id)
             if ms > self._busy_until:
                 self.advance(ms)
             if start := self._active.pop(job):
-                self._processing[outcome].add(ms - start, self._bounds_ms)
+                ran = ms - start
+                self._processing[outcome].add(ran, self._bounds_ms)
+        if self._names is not None:
+            self._names.ended(job, outcome, ran)
 
     def _leave(self, entry_id: bytes, job: bytes) -> None:
         """Not active any more, if it was, and without an outcome."""

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from exporter.bullmq.counts import MOVED
+from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.placement import SlotMap
-from exporter.bullmq.reasons.tally import LabelBudget
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.bullmq.streams.reader import MAX_PAUSE, RETRY_SECONDS, Reader
 from exporter.bullmq.streams.state_file import CheckpointFile
@@ -69,8 +71,9 @@ class Follower:
         self._deployment = deployment
         self._buckets = settings.event_buckets
         self._native = settings.histograms != "classic"
-        labels = settings.max_failed_reasons, settings.failed_reasons
-        self._reasons = LabelBudget(*labels) if settings.failed_reasons else None
+        self._settings = settings
+        self._reasons = LabelBudget(settings.max_failed_reasons)
+        self._names = LabelBudget(settings.max_job_names)
         self._group = group
         self._checkpoint = checkpoint
         self._lock = threading.Lock()  # of the streams: readers apply their replies one after the other
@@ -197,8 +200,11 @@ class Follower:
                 self._streams, self._others = streams, others
 
     def _new_stream(self, queue: QueueId) -> Stream:
-        reasons = self._reasons.tally() if self._reasons else None
-        stream = Stream(queue, Jobs(self._buckets, native=self._native, reasons=reasons), now())
+        most_reasons, most_names = self._settings.failed_reasons, self._settings.job_names_of(queue.name)
+        reasons = ReasonTally(self._reasons, most_reasons) if most_reasons else None
+        names = NameTally(self._names, most_names, self._buckets, native=self._native) if most_names else None
+        jobs = Jobs(self._buckets, native=self._native, reasons=reasons, names=names)
+        stream = Stream(queue, jobs, now())
         if self._checkpoint is not None:
             self._checkpoint.restore(queue, stream)
         return stream
@@ -238,6 +244,12 @@ class Follower:
                 total -= most.jobs.remembered
                 most.evict()
                 total += most.jobs.remembered
+            total = sum(stream.jobs.remembered_names for stream in self._streams.values())
+            while total > _MAX_REMEMBERED:
+                most = max(self._streams.values(), key=lambda stream: stream.jobs.remembered_names)
+                total -= most.jobs.remembered_names
+                most.jobs.evict_names()
+                total += most.jobs.remembered_names
 
     # --- for the readers ---
 

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
-from exporter.bullmq.reasons.tally import LabelBudget
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
@@ -269,7 +270,7 @@ def test_nodes_and_endpoints_are_shown_as_health_judges_them(title: str) -> None
 
 def failing(*reasons: FailedReason, of: QueueState = IDLE) -> View:
     """A queue in which jobs failed for these reasons."""
-    jobs = Jobs(reasons=LabelBudget(1, 1).tally())
+    jobs = Jobs(reasons=ReasonTally(LabelBudget(1), 1))
     counters = jobs.counters()._replace(reasons=FailedReasons(reasons, 0))
     return view(state_of(of, events={of.id: Events(counters, 0, 0, 0.0)}))
 
