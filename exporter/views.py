@@ -24,6 +24,7 @@ from exporter.derived import (
     worker_utilization,
 )
 from exporter.health import Health, Issue
+from exporter.jobs.views import failed_reasons_view, job_names_view
 from exporter.snapshot.histogram import average
 from exporter.snapshot.host import HostRates, HostState, ProcessState
 from exporter.snapshot.probes import ProbeState
@@ -50,7 +51,6 @@ NO_MONITORING: Final = (
 )
 
 MOST_SCHEDULERS: Final = 100
-MOST_REASONS: Final = 10
 """How many schedulers of a queue its view has."""
 
 SCHEDULER_CONDITIONS: Final = ("scheduler_late", "scheduler_without_next")
@@ -318,7 +318,7 @@ def _queues(state: BullMQState | None, health: Health) -> dict[str, Any] | None:
                 state.rates.get(queue.id),
                 state.schedulers.get(queue.id),
                 judged,
-                _failed_reasons((state.events or {}).get(queue.id)),
+                (state.events or {}).get(queue.id),
             )
             for queue in sorted(state.queues, key=lambda queue: queue.id)
         ],
@@ -357,29 +357,12 @@ def _reasons(reasons: Mapping[QueueId, str]) -> list[dict[str, str]]:
     ]
 
 
-def _failed_reasons(events: Events | None) -> list[dict[str, Any]] | None:
-    """Why jobs of a queue failed, the most frequent reasons first; None: it is not counted."""
-    reasons = events.counters.reasons if events else None
-    if reasons is None:
-        return None
-    return [
-        {
-            "reason": reason.text,
-            "jobs": reason.jobs,
-            "first": reason.first,
-            "last": reason.last,
-            "job": readable(reason.job),
-        }
-        for reason in reasons.known[:MOST_REASONS]
-    ]
-
-
 def _queue(
     queue: QueueState,
     rates: Rates | None,
     schedulers: QueueSchedulers | None,
     judged: Mapping[_Judged, str],
-    failed_reasons: list[dict[str, Any]] | None,
+    events: Events | None,
 ) -> dict[str, Any]:
     fields: dict[str, Any] = queue._asdict()
     del fields["id"], fields["jobs"]
@@ -392,7 +375,8 @@ def _queue(
         "load_factor": queue_load_factor(queue),
         "worker_utilization": worker_utilization(queue),
         "rates": None if rates is None else rates.figures(),
-        "failed_reasons": failed_reasons,
+        "failed_reasons": failed_reasons_view(events),
+        "job_names": job_names_view(events),
         "job_schedulers": None if schedulers is None else _schedulers(queue.id, schedulers, judged),
     }
 

@@ -159,6 +159,36 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                 link=("HighFailedJobs", f"{runbooks}HighFailedJobs.md"),
             ),
             Panel(
+                "Time by job name",
+                "The ten names of jobs that take most of the workers' time: seconds of work a second. `other`: "
+                "names without a series of their own; `unknown`: added before the exporter followed the queue.",
+                [
+                    PanelQuery(
+                        f"topk(10, sum by (queue, name) "
+                        f"(rate(bullmq_job_name_processing_seconds_sum{{{QUEUE_MATCHER}}}"
+                        f"[$__rate_interval])) > 0)",
+                        "{{queue}}: {{name}}",
+                    )
+                ],
+                unit="short",
+                width=12,
+            ),
+            Panel(
+                "Mean wait by job name",
+                "The ten names of jobs that waited longest for a worker, on average.",
+                [
+                    PanelQuery(
+                        f"topk(10, sum by (queue, name) "
+                        f"(rate(bullmq_job_name_wait_seconds_sum{{{QUEUE_MATCHER}}}[$__rate_interval])) "
+                        f"/ sum by (queue, name) "
+                        f"(rate(bullmq_job_name_wait_seconds_count{{{QUEUE_MATCHER}}}[$__rate_interval])) >= 0)",
+                        "{{queue}}: {{name}}",
+                    )
+                ],
+                unit="s",
+                width=12,
+            ),
+            Panel(
                 "Waiting time",
                 "Distribution of the time that jobs waited for a worker.",
                 [PanelQuery(_heat("bullmq_job_wait_seconds"), "{{le}}")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 
 from exporter.commands import tables
 from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
+from exporter.commands.one_queue import chosen_table, select_queues
 from exporter.commands.view_source import (
     FallbackSource,
     LocalSource,
@@ -78,13 +79,23 @@ def choose_source(
     return FallbackSource(remote, lambda: LocalSource(loaded), notify=_note)
 
 
-def run_view_command(name: str, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
+def of_queues(names: Sequence[str]) -> ViewCommand:
+    """The command for the queues with these names only; its parts raise UnknownQueueError."""
+    whole = VIEW_COMMANDS["queues"]
+    return ViewCommand(
+        lambda view: chosen_table(select_queues(view, names)),
+        lambda view: whole.data(select_queues(view, names)),
+        lambda view: whole.code(select_queues(view, names)),
+    )
+
+
+def run_view_command(command: ViewCommand, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every `watch` seconds, until interrupted.
 
     Raises ConfigError and StatusError for the first view only; `watch` continues while the exporter is down.
     """
     console = make_console()
-    code = _print(VIEW_COMMANDS[name], source.view(), console, as_json=as_json)
+    code = _print(command, source.view(), console, as_json=as_json)
     never = threading.Event()
     while watch is not None:
         wait(never, watch)
@@ -92,7 +103,7 @@ def run_view_command(name: str, source: ViewSource, *, as_json: bool, watch: flo
             view = source.view()
             if console.is_terminal and not as_json:
                 console.clear()
-            code = _print(VIEW_COMMANDS[name], view, console, as_json=as_json)
+            code = _print(command, view, console, as_json=as_json)
         except StatusError as error:
             _note(str(error))
     return code

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exporter.derived import waiting_jobs
+from exporter.jobs.lines import failed_reason_lines
 from exporter.snapshot.queues import RATES
 from exporter.summaries import (
     COLUMN_CONDITIONS,
@@ -22,7 +23,6 @@ from exporter.summaries import (
     cell_level,
     empty_figures,
     endpoint_state,
-    failed_reason_lines,
     has_several_prefixes,
     host_rows,
     issue_count,

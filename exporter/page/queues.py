@@ -7,10 +7,11 @@ from html import escape
 from typing import Any, Final
 
 from exporter.derived import waiting_jobs
+from exporter.jobs.lines import failed_reason_lines
 from exporter.page.frame import PageQuery, as_html, row, section, table
+from exporter.page.job_names import names_table
 from exporter.summaries import (
     cell_level,
-    failed_reason_lines,
     has_several_prefixes,
     pause_mark,
     queue_conditions,
@@ -103,7 +104,8 @@ def queue_table(view: View, query: PageQuery) -> str:
         "queues",
         "",
         table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{as_html(position)} '
-        f"{_pages(page, pages, query)}</p>{_searched(view, query)}",
+        f"{_pages(page, pages, query)}</p>{names_table(queues, query, prefixed=prefixed)}"
+        f"{_searched(view, query)}",
     )
 
 

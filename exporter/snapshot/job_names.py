@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exporter.snapshot.histogram import Histogram, NativeDurations
+from exporter.snapshot.histogram import Histogram, NativeHistogram
+
+
+class NativeOfName(NamedTuple):
+    """The durations of a name in exponential buckets."""
+
+    wait: NativeHistogram
+    processing: NativeHistogram
 
 
 class JobName(NamedTuple):
     """Jobs of one name since it has series of its own: jobs that were added, attempts that completed, that
     failed for good and after which the job is retried; how long jobs waited for an attempt, and how long
-    attempts ran whatever their outcome (in native form by the outcome "", None: not counted so)."""
+    attempts ran whatever their outcome (`native` None: they are not counted so)."""
 
     name: str
     added: int
@@ -19,7 +26,7 @@ class JobName(NamedTuple):
     retried: int
     wait: Histogram
     processing: Histogram
-    native: NativeDurations | None = None
+    native: NativeOfName | None = None
 
 
 class JobNames(NamedTuple):
@@ -32,7 +39,10 @@ class JobNames(NamedTuple):
 
     @property
     def all(self) -> tuple[JobName, ...]:
-        """The named ones, and the others and the unknown ones where there are some."""
+        """The named ones, and the others and the unknown ones where there are some; nothing where no name has
+        series, as `other` would be all of the queue once more."""
+        if not self.named:
+            return ()
         return (*self.named, *(each for each in (self.other, self.unknown) if _any(each)))
 
 

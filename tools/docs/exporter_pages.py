@@ -9,7 +9,7 @@ from exporter.background.series import SLOWDOWN, SLOWDOWN_HELP, USED, USED_HELP,
 from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
-from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
+from exporter.metrics import bullmq, cluster, events, health, host, internal, job_names, probes, redis
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
@@ -54,6 +54,11 @@ _SECTIONS: Final = (
         "BullMQ, from the event streams",
         _STREAMS,
         events.FAMILIES,
+    ),
+    (
+        "BullMQ, by the names of jobs",
+        "What they are, and what they cost: [Jobs by name](job-names.md).",
+        job_names.FAMILIES,
     ),
     ("Host", "Disabled by `host.enabled: false`, where node_exporter runs anyway.", host.FAMILIES),
     (

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from exporter.bullmq.names.folding import OTHER_NAMES, UNKNOWN_NAME, folded_name
+from exporter.bullmq.names.folding import LONGEST_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
 from exporter.bullmq.streams.durations import Durations, in_ms
 from exporter.bullmq.streams.label_budget import LabelBudget
-from exporter.snapshot.histogram import NativeDurations
-from exporter.snapshot.job_names import JobName, JobNames
+from exporter.snapshot.job_names import JobName, JobNames, NativeOfName
 
 MOST_KNOWN: Final = 200
 """Names of a queue that are looked at, with and without series."""
@@ -51,25 +50,24 @@ class _Counts:
         if self.frozen is None:
             counts = self.added, self.completed, self.failed, self.retried
             durations = self.wait.histogram(), self.processing.histogram()
-            of_native = (
-                NativeDurations(self.wait.native(), {"": self.processing.native()}) if native else None
-            )
+            of_native = NativeOfName(self.wait.native(), self.processing.native()) if native else None
             self.frozen = JobName(name, *counts, *durations, of_native)
         return self.frozen
 
 
 class _Name:
-    """A name that is looked at: its jobs and the ms they ran, both fading; the ms of Redis when the last one
-    came; and what it counts into, its own series if it is `labelled`. `next`: the size at which it is looked
-    at whether it may have some."""
+    """A name that is looked at: its jobs and the ms they ran, both fading; the ms of Redis when jobs of it
+    were last `seen`; and what it counts into, its own series if it is `labelled`. `next`: the size at which
+    it is looked at whether it may have some."""
 
-    __slots__ = ("counts", "jobs", "labelled", "last", "ms", "next", "text")
+    __slots__ = ("counts", "jobs", "labelled", "last", "ms", "next", "seen", "text")
 
     def __init__(self, text: str, counts: _Counts) -> None:
         self.text = text
         self.counts = counts
         self.labelled = False
         self.jobs = self.ms = self.last = 0
+        self.seen = False
         self.next = 1
 
 
@@ -94,6 +92,7 @@ class NameTally:
         self._native = native
         self._max_jobs = max_jobs
         self._other, self._unknown = self._new_counts(), self._new_counts()
+        self._folded: dict[bytes, str] = {}  # of the names that come again: a third of the time of an event
         self._names: dict[str, _Name] = {}
         self._jobs: dict[bytes, str] = {}
         self._failed: dict[bytes, str] = {}  # the last ones: people retry them by hand
@@ -107,48 +106,58 @@ class NameTally:
 
     # --- what happens to jobs, at a time in ms of Redis ---
 
-    def added(self, job: bytes, raw_name: bytes, ms: int) -> None:
+    def added(self, job: bytes, raw_name: bytes) -> None:
         """A job was added."""
-        name = self._named(folded_name(raw_name))
+        text = self._folded.get(raw_name)
+        if text is None:
+            text = self._fold(raw_name)
+        name = self._names.get(text) or self._new_name(text)
         name.jobs += 1
-        name.last = ms
+        name.seen = True
         self._total_jobs += 1
         if name.jobs >= name.next:
             self._consider(name)
-        name.counts.added += 1
-        name.counts.frozen = None
-        self._jobs.pop(job, None)  # so that the dict is in the order of time
-        self._jobs[job] = name.text
-        if len(self._jobs) > self._max_jobs:
+        counts = name.counts
+        counts.added += 1
+        counts.frozen = None
+        jobs = self._jobs
+        if job in jobs:
+            del jobs[job]  # so that the dict is in the order of time
+        jobs[job] = text
+        if len(jobs) > self._max_jobs:
             self.evict()
-        if ms >= self._fade_at:
-            self._fade(ms)
 
-    def started(self, job: bytes, wait_ms: int) -> None:
-        """An attempt began, for which the job waited this long."""
+    def started(self, job: bytes, wait_ms: int, ms: int) -> None:
+        """An attempt began at `ms` of Redis, for which the job waited this long."""
         text = self._jobs.get(job)
-        counts = self._unknown if text is None else self._named(text).counts
+        counts = self._unknown if text is None else (self._names.get(text) or self._new_name(text)).counts
         counts.wait.add(wait_ms, self._bounds_ms)
         counts.frozen = None
+        if ms >= self._fade_at:
+            self._fade(ms)
 
     def ended(self, job: bytes, outcome: str, run_ms: int | None) -> None:
         """An attempt ended, with an outcome as in `COUNTED`, after this time (None: it is not known)."""
         text = self._jobs.get(job) if outcome == "retried" else self._jobs.pop(job, None)
-        if outcome == "failed" and text is not None:
-            self._failed[job] = text
-            if len(self._failed) > _MOST_FAILED:
-                del self._failed[next(iter(self._failed))]
         if text is None:
             counts = self._unknown
         else:
-            name = self._named(text)
+            name = self._names.get(text) or self._new_name(text)
+            name.seen = True
             if run_ms:
                 name.ms += run_ms
                 self._total_ms += run_ms
                 if name.ms >= name.next * _JOB_MS:
                     self._consider(name)
             counts = name.counts
-        setattr(counts, outcome, getattr(counts, outcome) + 1)
+        if outcome == "completed":
+            counts.completed += 1
+        elif outcome == "failed":
+            counts.failed += 1
+            if text is not None:
+                self._keep_failed(job, text)
+        else:
+            counts.retried += 1
         counts.frozen = None
         if run_ms is not None:
             counts.processing.add(run_ms, self._bounds_ms)
@@ -181,13 +190,24 @@ class NameTally:
     def _new_counts(self) -> _Counts:
         return _Counts(self._bounds, native=self._native)
 
-    def _named(self, text: str) -> _Name:
-        name = self._names.get(text)
-        if name is None:
-            if len(self._names) >= MOST_KNOWN:
-                self._forget_small()
-            name = self._names[text] = _Name(text, self._other)
+    def _fold(self, raw_name: bytes) -> str:
+        if len(self._folded) >= MOST_KNOWN:
+            self._folded.clear()
+        text = folded_name(raw_name)
+        if len(raw_name) <= LONGEST_NAME:
+            self._folded[raw_name] = text
+        return text
+
+    def _new_name(self, text: str) -> _Name:
+        if len(self._names) >= MOST_KNOWN:
+            self._forget_small()
+        name = self._names[text] = _Name(text, self._other)
         return name
+
+    def _keep_failed(self, job: bytes, text: str) -> None:
+        self._failed[job] = text
+        if len(self._failed) > _MOST_FAILED:
+            del self._failed[next(iter(self._failed))]
 
     def _consider(self, name: _Name) -> None:
         """Give the name series if there is room, or if it is much larger than one that has some; looked at
@@ -222,18 +242,21 @@ class NameTally:
 
     def _fade(self, ms: int) -> None:
         """Halve what shares are made of, and forget the names that are gone."""
-        if self._fade_at:
-            for name in list(self._names.values()):
-                name.jobs >>= 1
-                name.ms >>= 1
-                name.next = max(1, name.next >> 1)
-                if ms - name.last >= _GONE_MS:
-                    if name.labelled:
-                        self._unlabel(name)
-                    del self._names[name.text]
-            self._total_jobs = sum(name.jobs for name in self._names.values())
-            self._total_ms = sum(name.ms for name in self._names.values())
-        self._fade_at = ms + _FADE_MS
+        begun, self._fade_at = self._fade_at, ms + _FADE_MS
+        if not begun:
+            return
+        for name in list(self._names.values()):
+            if name.seen or not name.last:
+                name.last, name.seen = ms, False
+            elif ms - name.last >= _GONE_MS:
+                if name.labelled:
+                    self._unlabel(name)
+                del self._names[name.text]
+            name.jobs >>= 1
+            name.ms >>= 1
+            name.next = max(1, name.next >> 1)
+        self._total_jobs = sum(name.jobs for name in self._names.values())
+        self._total_ms = sum(name.ms for name in self._names.values())
 
     # --- over a restart ---
 
@@ -263,7 +286,7 @@ class NameTally:
         texts = []
         for text, last, counts in dumped["names"][:MOST_KNOWN]:
             texts.append(text)
-            name = tally._named(text)
+            name = tally._names.get(text) or tally._new_name(text)
             name.last = last
             if counts is not None and not name.labelled and self._budget.take(tally):
                 name.counts, name.labelled = tally._new_counts(), True

@@ -283,7 +283,7 @@ class Jobs:
             if since:
                 self._wait.add(ms - since, self._bounds_ms)
                 if self._names is not None:
-                    self._names.started(job, ms - since)
+                    self._names.started(job, ms - since, ms)
             if ms > self._busy_until:  # many events are of one ms: without the call
                 self.advance(ms)
             self._remember(self._active, job, ms)
@@ -299,7 +299,8 @@ class Jobs:
             if job in self._active:
                 self._leave(entry_id, job)
             if self._names is not None and type(job) is bytes:  # as in `_remember`
-                self._names.added(job, _value(fields, b"name"), _ms(entry_id))
+                at_its_place = len(fields) > 5 and fields[4] == b"name" and type(fields[5]) is bytes
+                self._names.added(job, fields[5] if at_its_place else _value(fields, b"name"))
         elif event == b"failed":
             self._failed += 1
             if self._reasons:

@@ -16,6 +16,7 @@ from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.commands import tables
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
+from exporter.jobs.lines import failed_reason_lines
 from exporter.page import status_page
 from exporter.snapshot.queues import (
     BullMQState,
@@ -31,7 +32,6 @@ from exporter.snapshot.whole import Snapshot
 from exporter.summaries import (
     cell_level,
     endpoint_state,
-    failed_reason_lines,
     node_state,
     queue_conditions,
     scheduler_lines,

@@ -55,7 +55,7 @@ def run(name: str, source: ViewSource, *, as_json: bool) -> str:
         patch.setattr("service.commands.console.Console", lambda **_: console)
         patch.setattr("click.echo", lambda text, **_: out.write(text + "\n"))
         try:
-            assert run_view_command(name, source, as_json=as_json, watch=None) in (0, 1, 2)
+            assert run_view_command(VIEW_COMMANDS[name], source, as_json=as_json, watch=None) in (0, 1, 2)
         except StatusError as error:
             out.write(str(error))
     return out.getvalue()

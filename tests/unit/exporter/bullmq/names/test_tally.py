@@ -76,13 +76,15 @@ def test_a_failed_job_that_is_retried_by_hand_keeps_its_name() -> None:
 def test_jobs_that_were_added_before_are_unknown() -> None:
     jobs = Jobs(names=counting())
     jobs.feed([event(1000, "active"), event(1500, "completed")])
-    assert counts(jobs.counters().names) == {"unknown": (0, 1, 0, 0)}
+    assert counts(jobs.counters().names) == {}, "it would be the whole queue once more"
+    jobs.feed([event(2000, "added", "2", name="send")])
+    assert counts(jobs.counters().names) == {"unknown": (0, 1, 0, 0), "send": (1, 0, 0, 0)}
 
 
 def test_names_are_few_and_the_rest_is_other() -> None:
     tally = counting(3)
     for number in range(10):
-        tally.added(b"%d" % number, word(number).encode(), 1000)
+        tally.added(b"%d" % number, word(number).encode())
         tally.ended(b"%d" % number, "completed", 5)
     assert counts(tally.snapshot()) == {word(n): (1, 1, 0, 0) for n in range(3)} | {"other": (7, 7, 0, 0)}
 
@@ -91,7 +93,7 @@ def test_a_name_with_many_jobs_takes_the_place_of_a_small_one() -> None:
     tally = counting(2)
     for number, times in ((0, 9), (1, 1), (2, 40)):
         for job in range(times):
-            tally.added(b"%d-%d" % (number, job), word(number).encode(), 1000)
+            tally.added(b"%d-%d" % (number, job), word(number).encode())
     known = counts(tally.snapshot())
     assert known.keys() == {word(0), word(2), "other"}
     assert sum(added for added, *_ in known.values()) == 49, "the count of the small one ends with it"
@@ -101,9 +103,9 @@ def test_a_name_with_few_long_jobs_takes_the_place_of_one_with_short_ones() -> N
     tally = counting(5)
     for number in range(5):
         for job in range(20 + number):
-            tally.added(b"%d-%d" % (number, job), word(number).encode(), 1000)
+            tally.added(b"%d-%d" % (number, job), word(number).encode())
             tally.ended(b"%d-%d" % (number, job), "completed", 10)
-    tally.added(b"long", b"nightly", 1000)
+    tally.added(b"long", b"nightly")
     assert "nightly" not in counts(tally.snapshot())
     tally.ended(b"long", "completed", HOUR)
     assert counts(tally.snapshot())["nightly"] == (0, 1, 0, 0)
@@ -111,11 +113,12 @@ def test_a_name_with_few_long_jobs_takes_the_place_of_one_with_short_ones() -> N
 
 def test_a_name_that_went_away_ends() -> None:
     tally = counting()
-    tally.added(b"1", b"yearly", 1000)
+    tally.added(b"1", b"yearly")
     for hour in range(1, 27):
-        tally.added(b"2", b"hourly", hour * HOUR + 1000)
+        tally.added(b"2", b"hourly")
+        tally.started(b"2", 5, hour * HOUR)
     assert counts(tally.snapshot()).keys() == {"hourly"}
-    tally.added(b"3", b"yearly", 27 * HOUR)
+    tally.added(b"3", b"yearly")
     tally.ended(b"1", "completed", 5)
     assert counts(tally.snapshot())["yearly"] == (1, 1, 0, 0), "it begins anew"
 
@@ -125,14 +128,14 @@ def test_all_queues_together_have_a_bound() -> None:
     one, two = (NameTally(budget, 2, DEFAULT_BUCKETS) for _ in range(2))
     for tally in (one, two):
         for number in range(3):
-            tally.added(b"1", word(number).encode(), 1)
+            tally.added(b"1", word(number).encode())
     assert (one.labels, two.labels) == (2, 1)
 
 
 def test_five_thousand_names_are_bounded() -> None:
     tally = counting(5, max_jobs=100)
     for number in range(5000):
-        tally.added(b"%d" % number, word(number).encode(), 1000)
+        tally.added(b"%d" % number, word(number).encode())
     assert tally.remembered <= 100
     assert len(tally.dump()["names"]) <= MOST_KNOWN
     assert sum(added for added, *_ in counts(tally.snapshot()).values()) == 5000
@@ -140,10 +143,10 @@ def test_five_thousand_names_are_bounded() -> None:
 
 def test_the_same_objects_while_nothing_is_counted() -> None:
     tally = counting(native=True)
-    tally.added(b"1", b"send", 1000)
-    tally.added(b"2", b"other words", 1000)
+    tally.added(b"1", b"send")
+    tally.added(b"2", b"other words")
     before = tally.snapshot()
-    tally.started(b"1", 5)
+    tally.started(b"1", 5, 1000)
     after = tally.snapshot()
     assert after.named[1] is not before.named[1]
     assert after.named[0] is before.named[0]
@@ -185,14 +188,14 @@ def test_the_counts_by_name_are_those_of_the_queue(
         assert sum(getattr(each, outcome) for each in names) <= getattr(counters, outcome)
     for each in names:
         if each.native is not None:
-            assert sum(each.processing.counts) == sum(n for _, n in each.native.processing[""].buckets) + (
-                each.native.processing[""].zero_count
+            assert sum(each.processing.counts) == sum(n for _, n in each.native.processing.buckets) + (
+                each.native.processing.zero_count
             )
 
 
 @given(EVENTS)
 def test_with_places_for_all_names_each_job_counts_once(events: list[tuple[str, str, str, str, int]]) -> None:
-    counters = fed(Jobs(names=counting(50)), events, later=0).counters()
+    counters = fed(Jobs(names=counting(50)), [*events, ("added", "9", "last", "", 0)], later=0).counters()
     names = by_name(counters.names).values()
     for outcome in COUNTED:
         assert sum(getattr(each, outcome) for each in names) == getattr(counters, outcome)

@@ -1,0 +1,146 @@
+"""Jobs by their name, of real workers: counted as the workers do, bounded, and kept over a restart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.snapshot.job_names import JobName
+from lab.bullmq import BullMQ
+from lab.deadline import wait_until
+from lab.driver import Driver
+from lab.redis import RedisServer
+from tests.support.bullmq import Watch, WatchOf, wait_for, watched
+from tests.support.system import FULL, running
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def word(number: int) -> str:
+    """A name of its own: numbers would be folded."""
+    return "job" + "".join(chr(97 + int(digit)) for digit in f"{number:03}")
+
+
+def jobs(*names: str, **opts: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "data": {"reason": "disk full"}, "opts": opts} for name in names]
+
+
+def names_of(monitor: Watch, queue: str, expected: dict[str, int]) -> dict[str, JobName]:
+    names = wait_for(monitor, queue, expected, seconds=60).counters.names
+    assert names is not None
+    return {each.name: each for each in names.all}
+
+
+@pytest.mark.parametrize("opts", [{}, {"removeOnComplete": True}], ids=["kept", "removed"])
+def test_two_hundred_names_with_ids_in_them(
+    library: Driver, server: RedisServer, watch: WatchOf, opts: dict[str, Any]
+) -> None:
+    """Of BullMQ 3 to 6, and in Python: each is in its place, what has an id is one, and the rest is one."""
+    queue = f"names-{len(opts)}-{library.process.name.replace(' ', '-')}"
+    monitor = watched(watch, server, queue)
+    reports = [f"report-{number}" for number in range(50)]
+    library.queue(queue, "addBulk", jobs("send", "send", *reports, **opts))
+    library.queue(queue, "addBulk", jobs(*(word(number) for number in range(200)), **opts))
+    library.start_worker(queue, concurrency=8)
+    names = names_of(monitor, queue, dict.fromkeys(("added", "started", "completed"), 252))
+    assert len(names) == 21
+    assert names["send"][1:5] == (2, 2, 0, 0)
+    assert names["report-#"][1:5] == (50, 50, 0, 0)
+    assert names["other"][1:5] == (182, 182, 0, 0)
+    assert all(each[1:5] == (1, 1, 0, 0) for name, each in names.items() if name.startswith("job"))
+    assert sum(sum(each.wait.counts) for each in names.values()) == 252
+    assert sum(sum(each.processing.counts) for each in names.values()) == 252
+
+
+def test_attempts_and_failures_are_those_of_the_name(
+    library: Driver, server: RedisServer, watch: WatchOf
+) -> None:
+    queue = f"attempts-{library.process.name.replace(' ', '-')}"
+    monitor = watched(watch, server, queue)
+    worker = library.start_worker(queue, behaviour={"fail_first": 2})
+    library.queue(queue, "addBulk", jobs("charge", "charge", attempts=3) + jobs("mail"))
+    expected = {"added": 3, "started": 7, "completed": 2, "retried": 4, "failed": 1}
+    names = names_of(monitor, queue, expected)
+    assert names["charge"][1:5] == (2, 2, 0, 4)
+    assert names["mail"][1:5] == (1, 0, 1, 0)
+    assert library.tally(worker)["started"] == 7
+
+
+def test_delayed_jobs_keep_their_name(library: Driver, server: RedisServer, watch: WatchOf) -> None:
+    queue = f"delayed-{library.process.name.replace(' ', '-')}"
+    monitor = watched(watch, server, queue)
+    library.start_worker(queue)
+    library.queue(queue, "addBulk", jobs("later", "later", delay=300))
+    names = names_of(monitor, queue, dict.fromkeys(("added", "started", "completed"), 2))
+    assert names["later"][1:5] == (2, 2, 0, 0)
+    assert names["later"].wait.total < 2, "from when its delay had passed"
+
+
+@pytest.mark.parametrize("histograms", ["classic", "native"])
+def test_series_go_on_after_a_restart(server: RedisServer, tmp_path: Path, histograms: str) -> None:
+    """Whole program: the jobs that waited at the restart end under their name; counts equal the workers'."""
+    keys = {"CRON_API_KEY": FULL}
+    settings = {
+        "redis": {"url": server.url},
+        "bullmq": {
+            "queues": ["pay"],
+            "scan": False,
+            "state_file": str(tmp_path / "state"),
+            "histograms": histograms,
+        },
+    }
+
+    def series(counter: str, name: str) -> str:
+        return f'bullmq_job_name_{counter}{{name="{name}",prefix="bull",queue="pay"}}'
+
+    server.cli("flushall")
+    added = Counter({"charge": 30, "refund": 20, "invoice-#": 10})
+    invoices = [f"invoice-{number}" for number in range(10)]
+    with BullMQ(6, url=server.url) as bullmq:
+        bullmq.counts("pay")
+        with running(tmp_path, "monitor", keys, settings) as program:
+            followed = 'bullmq_job_failed_total{prefix="bull",queue="pay"}'
+            wait_until(lambda: followed in program.samples(), what="it is followed", seconds=60)
+            bullmq.queue("pay", "addBulk", jobs(*["charge"] * 30, *["refund"] * 20, *invoices))
+            wait_until(
+                lambda: program.samples().get(series("added_total", "charge")) == 30,
+                what="they are counted",
+                seconds=60,
+            )
+        with running(tmp_path, "monitor", keys, settings) as program:
+            worker = bullmq.start_worker("pay", concurrency=4)
+            wait_until(
+                lambda: program.samples().get(series("completed_total", "charge")) == 30,
+                what="they are counted",
+                seconds=60,
+            )
+            wait_until(lambda: bullmq.tally(worker)["returned"] == 60, what="all ran", seconds=60)
+            wait_until(
+                lambda: (
+                    {name: program.samples().get(series("completed_total", name)) for name in added} == added
+                ),
+                what="each is counted under its name",
+                seconds=60,
+            )
+            samples = program.samples()
+            assert {name: samples[series("added_total", name)] for name in added} == added
+            assert samples[series("processing_seconds_count", "charge")] == 30
+            assert series("added_total", "unknown") not in samples
+            [queue] = program.ask("queue_metrics")["queues"]
+            assert {each["name"]: each["completed"] for each in queue["jobNames"]} == added
+            assert "invoice-#" in program.page()
+
+
+def test_of_some_queues_none_are_counted(server: RedisServer, watch: WatchOf) -> None:
+    settings = [{"match": "quiet-*", "job_names": 0}, {"match": "few-*", "job_names": 1}]
+    with BullMQ(6, url=server.url) as bullmq:
+        monitor = watch(server, queues=["quiet-names", "few-names"], settings=settings)
+        monitor.read_all()
+        monitor.follow()
+        for queue in ("quiet-names", "few-names"):
+            bullmq.queue(queue, "addBulk", jobs("one", "two"))
+        assert wait_for(monitor, "quiet-names", {"added": 2}).counters.names is None
+        assert names_of(monitor, "few-names", {"added": 2}).keys() == {"one", "other"}
