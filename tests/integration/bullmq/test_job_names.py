@@ -144,3 +144,52 @@ def test_of_some_queues_none_are_counted(server: RedisServer, watch: WatchOf) ->
             bullmq.queue(queue, "addBulk", jobs("one", "two"))
         assert wait_for(monitor, "quiet-names", {"added": 2}).counters.names is None
         assert names_of(monitor, "few-names", {"added": 2}).keys() == {"one", "other"}
+
+
+def test_a_long_and_a_short_kind_of_work_in_one_queue_are_told_apart(
+    server: RedisServer, watch: WatchOf
+) -> None:
+    with BullMQ(6, url=server.url) as bullmq:
+        monitor = watched(watch, server, "documents")
+        bullmq.start_worker("documents", concurrency=1, behaviour={"ms": 200})
+        bullmq.queue("documents", "addBulk", jobs(*["download-doc"] * 3))
+        names_of(monitor, "documents", dict.fromkeys(("added", "started", "completed"), 3))
+    with BullMQ(6, url=server.url) as bullmq:
+        bullmq.start_worker("documents", concurrency=1)
+        bullmq.queue("documents", "addBulk", jobs(*["store-doc"] * 20))
+        names = names_of(monitor, "documents", dict.fromkeys(("added", "started", "completed"), 23))
+    assert names["download-doc"].processing.total >= 0.6 > names["store-doc"].processing.total
+    assert sum(names["store-doc"].processing.counts) == 20
+
+
+def test_parents_of_flows_and_jobs_of_schedulers_have_theirs(server: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=server.url) as bullmq:
+        monitor = watched(watch, server, "flows")
+        bullmq.start_worker("flows", concurrency=2)
+        children = [{"name": f"page-{number}", "queueName": "flows", "data": {}} for number in range(3)]
+        bullmq.add_flow({"name": "book", "queueName": "flows", "data": {}, "children": children})
+        names = names_of(monitor, "flows", dict.fromkeys(("added", "started", "completed"), 4))
+        assert {name: each[1:5] for name, each in names.items()} == {
+            "book": (1, 1, 0, 0),
+            "page-#": (3, 3, 0, 0),
+        }
+        bullmq.queue("flows", "upsertJobScheduler", "tick", {"every": 100}, {"name": "cleanup"})
+        wait_until(
+            lambda: (found := by_name(monitor, "flows").get("cleanup")) and found.completed >= 3,
+            what="the scheduler's jobs have the template's name",
+        )
+        bullmq.queue("flows", "removeJobScheduler", "tick")
+
+
+def test_a_job_without_a_name_is_counted_as_such(server: RedisServer, watch: WatchOf) -> None:
+    with BullMQ(6, url=server.url) as bullmq:
+        monitor = watched(watch, server, "nameless")
+        bullmq.start_worker("nameless")
+        bullmq.queue("nameless", "addBulk", jobs("", "other", "unknown"))
+        names = names_of(monitor, "nameless", dict.fromkeys(("added", "started", "completed"), 3))
+    assert names.keys() == {"(no name)", "(other)", "(unknown)"}
+
+
+def by_name(monitor: Watch, queue: str) -> dict[str, JobName]:
+    names = monitor.events(queue).counters.names
+    return {each.name: each for each in names.all} if names else {}

@@ -46,7 +46,9 @@ def view(*, names: bool = True) -> View:
         events=events,
     )
     snapshot = Snapshot(NOW, bullmq=Ok(state, 0.01))
-    return status_view(Assessment(snapshot, assess(snapshot, HealthSettings())), About("1.0", monitoring=True))
+    return status_view(
+        Assessment(snapshot, assess(snapshot, HealthSettings())), About("1.0", monitoring=True)
+    )
 
 
 def empty() -> NameTally:
