@@ -159,6 +159,21 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                 link=("HighFailedJobs", f"{runbooks}HighFailedJobs.md"),
             ),
             Panel(
+                "Attempts a job",
+                "Attempts that were started for each job that ended: 1 without retries. Well above it, the load "
+                "is retries, not new work. From BullMQ 5 attempts that a rate limit sent back count too.",
+                [
+                    PanelQuery(
+                        f"sum by (queue) ({rate('bullmq_job_started_total', QUEUE_MATCHER)}) / "
+                        f"(sum by (queue) ({rate('bullmq_job_completed_total', QUEUE_MATCHER)}) + "
+                        f"sum by (queue) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)}) > 0)",
+                        "{{queue}}",
+                    )
+                ],
+                unit="short",
+                width=24,
+            ),
+            Panel(
                 "Time by job name",
                 "The ten names of jobs that take most of the workers' time: seconds of work a second. `other`: "
                 "names without a series of their own; `unknown`: added before the exporter followed the queue.",
