@@ -160,8 +160,8 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Attempts a job",
-                "Attempts that were started for each job that ended: 1 without retries. Well above it, the load "
-                "is retries, not new work. From BullMQ 5 attempts that a rate limit sent back count too.",
+                "Attempts that were started for each job that ended: 1 without retries. Well above it, the "
+                "load is retries, not new work. From BullMQ 5 attempts that a rate limit sent back count too.",
                 [
                     PanelQuery(
                         f"sum by (queue) ({rate('bullmq_job_started_total', QUEUE_MATCHER)}) / "
@@ -175,8 +175,9 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             ),
             Panel(
                 "Time by job name",
-                "The ten names of jobs that take most of the workers' time: seconds of work a second. `other`: "
-                "names without a series of their own; `unknown`: added before the exporter followed the queue.",
+                "The ten names of jobs that take most of the workers' time: seconds of work a second. "
+                "`other`: names without a series of their own; `unknown`: added before the exporter followed "
+                "the queue.",
                 [
                     PanelQuery(
                         f"topk(10, sum by (queue, name) "
@@ -194,9 +195,9 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                 [
                     PanelQuery(
                         f"topk(10, sum by (queue, name) "
-                        f"(rate(bullmq_job_name_wait_seconds_sum{{{QUEUE_MATCHER}}}[$__rate_interval])) "
-                        f"/ sum by (queue, name) "
-                        f"(rate(bullmq_job_name_wait_seconds_count{{{QUEUE_MATCHER}}}[$__rate_interval])) >= 0)",
+                        f"({rate('bullmq_job_name_wait_seconds_sum', QUEUE_MATCHER)}) / "
+                        f"sum by (queue, name) "
+                        f"({rate('bullmq_job_name_wait_seconds_count', QUEUE_MATCHER)}) >= 0)",
                         "{{queue}}: {{name}}",
                     )
                 ],
