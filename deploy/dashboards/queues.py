@@ -161,7 +161,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
             Panel(
                 "Attempts a job",
                 "Attempts that were started for each job that ended: 1 without retries. Well above it, the "
-                "load is retries, not new work. From BullMQ 5 attempts that a rate limit sent back count too.",
+                "load is retries, not new work. From BullMQ 5 also attempts that a rate limit sent back.",
                 [
                     PanelQuery(
                         f"sum by (queue) ({rate('bullmq_job_started_total', QUEUE_MATCHER)}) / "
