@@ -122,8 +122,7 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "Jobs that failed permanently, by the reason without what differs from job to job (numbers, ids, "
         "addresses, quoted parts, payloads) and what may be a secret. The first `failed_reasons` of a queue "
         "have a series each, of all queues at most `max_failed_reasons`; the others count as `other`. A "
-        "reason that has become rare gives its place to a frequent one. Absent before the first one, and for "
-        "Bull.",
+        "reason that has become rare gives its place to a frequent one. Absent before the first one.",
         (*_QUEUE, "reason"),
         _reasons,
     ),

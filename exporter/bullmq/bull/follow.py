@@ -27,7 +27,9 @@ from exporter.bullmq.bull.reading import (
 from exporter.bullmq.bull.subscription import Subscription
 from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.search.ask import ask_owners
+from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
@@ -99,6 +101,8 @@ class BullFollower:
         self._deployment = deployment
         self._buckets = settings.event_buckets
         self._native = settings.histograms != "classic"
+        self._reasons = LabelBudget(settings.max_failed_reasons)
+        self._most_reasons = settings.failed_reasons
         self._queues: dict[QueueId, _Queue] = {}
         self._by_base: dict[bytes, _Queue] = {}
         self._gone = EventTotals()  # of queues that are not followed any more
@@ -196,7 +200,8 @@ class BullFollower:
                 self._disconnect(str(error))
 
     def _new_jobs(self) -> BullJobs:
-        return BullJobs(now(), self._buckets, native=self._native)
+        reasons = ReasonTally(self._reasons, self._most_reasons) if self._most_reasons else None
+        return BullJobs(now(), self._buckets, native=self._native, reasons=reasons)
 
     def _share(self, elsewhere: Collection[QueueId]) -> None:
         """Begin again without these queues' messages, or with them: whose they are cannot be told."""
@@ -290,7 +295,7 @@ class BullFollower:
         if message.kind in ("completed", "failed"):
             queue.ends += 1
             queue.octets += message.size
-        queue.jobs.feed(message, ms)
+        queue.jobs.feed(message, ms, int(now() * 1000))
 
     def _refuse_message(self, error: TooLargeError) -> None:
         """Close the connection, so that Redis does not keep the rest of the message."""
