@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(180)
 
 def word(number: int) -> str:
     """A name of its own: numbers would be folded."""
-    return "job" + "".join(chr(97 + int(digit)) for digit in f"{number:03}")
+    return "job" + "".join(chr(97 + int(digit)) for digit in f"{number:04}")
 
 
 def jobs(*names: str, **opts: Any) -> list[dict[str, Any]]:
@@ -132,6 +132,51 @@ def test_series_go_on_after_a_restart(server: RedisServer, tmp_path: Path, histo
             [queue] = program.ask("queue_metrics")["queues"]
             assert {each["name"]: each["completed"] for each in queue["jobNames"]} == added
             assert "invoice-#" in program.page()
+
+
+SECRETS = ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", "bob@example.com", "hunter2", "4111111111111111", "10.9.8.7")
+CARRIERS = (
+    "charge sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+    "mail bob@example.com",
+    "fetch https://bob:hunter2@pay.example.com/v1?key=hunter2",
+    "card 4111111111111111",
+    "ping 10.9.8.7",
+)
+
+
+@pytest.mark.fault
+def test_five_thousand_names_and_no_secret_of_one_goes_anywhere(server: RedisServer, tmp_path: Path) -> None:
+    """Metrics, page, JSON, API, log, state file."""
+    state = tmp_path / "state"
+    settings = {
+        "redis": {"url": server.url},
+        "bullmq": {"queues": ["pay"], "scan": False, "state_file": str(state)},
+        "log": {"level": "debug"},
+    }
+    server.cli("flushall")
+    with BullMQ(6, url=server.url) as bullmq:
+        bullmq.counts("pay")
+        with running(tmp_path, "monitor", {"CRON_API_KEY": FULL}, settings) as program:
+            added = 'bullmq_job_added_total{prefix="bull",queue="pay"}'
+            wait_until(lambda: added in program.samples(), what="it is followed", seconds=60)
+            bullmq.queue("pay", "addBulk", jobs(*CARRIERS))
+            for thousand in range(0, 5000, 1000):
+                bullmq.queue("pay", "addBulk", jobs(*map(word, range(thousand, thousand + 1000))))
+            bullmq.start_worker("pay", concurrency=20)
+            completed = 'bullmq_job_completed_total{prefix="bull",queue="pay"}'
+            wait_until(lambda: program.samples()[completed] == 5005, what="all are counted", seconds=90)
+            samples = program.samples()
+            for outcome in ("added", "completed"):
+                head = f"bullmq_job_name_{outcome}_total{{"
+                names = {name: value for name, value in samples.items() if name.startswith(head)}
+                assert len(names) == 21
+                assert sum(names.values()) == 5005
+            paths = ("/metrics", "/status.json", "/api/monitoring?action=queue_metrics")
+            texts = {path: program.client.get(path).text for path in paths} | {"page": program.page()}
+        texts |= {"state file": state.read_text(), "log": program.log.read_text()}
+    assert "charge <secret>" in texts["state file"]
+    for where, text in texts.items():
+        assert not [secret for secret in SECRETS if secret in text], where
 
 
 def test_of_some_queues_none_are_counted(server: RedisServer, watch: WatchOf) -> None:
