@@ -16,7 +16,7 @@ from typing import Final
 from exporter.assessment import Assessment
 from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Entry, Jobs
-from exporter.bullmq.streams.label_budget import LabelBudget
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.config.settings import BullMQSettings, HealthSettings
 from exporter.health import assess
 from exporter.metrics.families import FAMILIES

@@ -251,7 +251,7 @@ def queues_table(view: View) -> RenderableType:
         *unread,
         *doubts[:_DOUBTS],
         *(Text(line, "yellow") for line in scheduler_lines(view, translator)),
-        *(Text(line) for line in failed_reason_lines(view, translator)),
+        *(Text(line) for line in failed_reason_lines(view, translator, prefixed=prefixed)),
         *problems,
         *(Text(line, "dim") for line in search_lines(state, translator)),
         *_issues_of(view, "bullmq", translator),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
-from exporter.summaries import has_several_prefixes
-from exporter.views import View
 from service.i18n import Translator
 from service.units import duration, printable
+
+_Data: TypeAlias = Mapping[str, Any]
+"""A view, or a part of it."""
 
 _MOST_FAILING: Final = 5
 _LATELY: Final = 86_400.0  # seconds
 
 
-def largest_names(queues: Sequence[View], most: int) -> list[tuple[View, View]]:
+def largest_names(queues: Sequence[_Data], most: int) -> list[tuple[_Data, _Data]]:
     """The names that took most time, each with its queue, of queues whose jobs have several names."""
     named = [
         (queue, name)
@@ -25,13 +26,13 @@ def largest_names(queues: Sequence[View], most: int) -> list[tuple[View, View]]:
     return sorted(named, key=lambda each: (-each[1]["processing_seconds"], -each[1]["added"]))[:most]
 
 
-def failed_reason_lines(view: View, translator: Translator) -> list[str]:
-    """Why most jobs failed, of the reasons that came within a day; a line each."""
-    state, now = view["queues"], view.get("taken_at") or 0.0
-    prefixed = has_several_prefixes(state)
+def failed_reason_lines(view: _Data, translator: Translator, *, prefixed: bool) -> list[str]:
+    """Why most jobs failed, of the reasons that came within a day; a line each. `prefixed`: queues are named
+    with their prefix."""
+    now = view.get("taken_at") or 0.0
     lately = [
         (reason, queue)
-        for queue in state["queues"]
+        for queue in view["queues"]["queues"]
         for reason in queue.get("failed_reasons") or ()
         if now - reason["last"] < _LATELY
     ]

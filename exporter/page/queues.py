@@ -114,10 +114,11 @@ def _searched(view: View, query: PageQuery) -> str:
     state = view["queues"]
     lines = [queues_line(state, query.translator), *search_lines(state, query.translator)]
     late = scheduler_lines(view, query.translator)
+    failing = failed_reason_lines(view, query.translator, prefixed=has_several_prefixes(state))
     return "".join(
         [
             *(f'<p class="warning">{as_html(line)}</p>' for line in late),
-            *(f"<p>{as_html(line)}</p>" for line in failed_reason_lines(view, query.translator)),
+            *(f"<p>{as_html(line)}</p>" for line in failing),
             *(f'<p class="dim">{as_html(line)}</p>' for line in lines),
         ]
     )

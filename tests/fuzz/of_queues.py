@@ -36,11 +36,11 @@ from exporter.bullmq.search.own import OWN_COMMANDS, OwnRecords
 from exporter.bullmq.still.states import _aged, _state
 from exporter.bullmq.streams import state_file
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Jobs
-from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.bullmq.streams.protocol import entries_of
 from exporter.bullmq.streams.reader import Reader
 from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.streams.stream import Stream
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import BullMQState, Events, QueueId
 from exporter.snapshot.whole import Snapshot

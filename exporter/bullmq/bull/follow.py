@@ -29,8 +29,8 @@ from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.search.ask import ask_owners
-from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.bullmq.streams.rates import RateHistory
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any, Final
 
 from exporter.bullmq.names.folding import LONGEST_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
-from exporter.bullmq.streams.durations import Durations, in_ms
-from exporter.bullmq.streams.label_budget import LabelBudget
+from exporter.bullmq.tallies.durations import Durations, in_ms
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.job_names import JobName, JobNames, NativeOfName
 
 MOST_KNOWN: Final = 200

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter.bullmq.reasons.masking import masked_reason
-from exporter.bullmq.streams.label_budget import LabelBudget
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.queues import FailedReason, FailedReasons
 
 _MOST_KNOWN: Final = 50

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.reasons.tally import ReasonTally
-from exporter.bullmq.streams.durations import Durations, in_ms
+from exporter.bullmq.tallies.durations import Durations, in_ms
 from exporter.snapshot.histogram import NativeDurations
 from exporter.snapshot.queues import JobCounters
 

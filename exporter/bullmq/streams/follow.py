@@ -19,11 +19,11 @@ from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.events import Jobs
-from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.bullmq.streams.reader import MAX_PAUSE, RETRY_SECONDS, Reader
 from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.streams.stream import CHECK_IDLE, Idle, Stream
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request

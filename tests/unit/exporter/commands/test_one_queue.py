@@ -11,7 +11,7 @@ from rich.console import Console
 from exporter.assessment import Assessment
 from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Jobs
-from exporter.bullmq.streams.label_budget import LabelBudget
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.commands.one_queue import UnknownQueueError, chosen_table, select_queues
 from exporter.commands.query import of_queues
 from exporter.config.settings import HealthSettings

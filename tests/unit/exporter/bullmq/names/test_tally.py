@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.bullmq.names.tally import COUNTED, MOST_KNOWN, NameTally
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Jobs
-from exporter.bullmq.streams.label_budget import LabelBudget
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.job_names import JobName, JobNames
 
 HOUR = 3_600_000

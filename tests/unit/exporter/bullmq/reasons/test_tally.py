@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.bullmq.reasons.tally import ReasonTally
-from exporter.bullmq.streams.label_budget import LabelBudget
+from exporter.bullmq.tallies.label_budget import LabelBudget
 
 MINUTE = 60_000
 

@@ -11,9 +11,9 @@ from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.checkpoint_entry import CheckpointEntryError, check_entry, read_entry
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Jobs
-from exporter.bullmq.streams.label_budget import LabelBudget
 from exporter.bullmq.streams.state_file import checkpoint_line
 from exporter.bullmq.streams.stream import Stream, StreamPosition
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.queues import QueueId
 from tests.support.state_entries import BROKEN, broken
 

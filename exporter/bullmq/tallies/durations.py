@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from exporter.bullmq.streams.native_tally import NativeTally
+from exporter.bullmq.tallies.native_tally import NativeTally
 from exporter.snapshot.histogram import Histogram, NativeHistogram
 
 
