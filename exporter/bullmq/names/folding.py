@@ -11,7 +11,7 @@ from typing import Final
 
 from exporter.bullmq.reasons.masking import without_ids
 
-LONGEST_NAME: Final = 80
+LONGEST_JOB_NAME: Final = 80
 """Letters of a folded name at most."""
 NO_NAME: Final = "(no name)"
 OTHER_NAMES: Final = "other"
@@ -41,4 +41,4 @@ def _folded(name: bytes) -> str:
         return NO_NAME
     if text in (OTHER_NAMES, UNKNOWN_NAME):
         return f"({text})"
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1].rstrip()}…"
+    return text if len(text) <= LONGEST_JOB_NAME else f"{text[: LONGEST_JOB_NAME - 1].rstrip()}…"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from exporter.bullmq.names.folding import LONGEST_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
+from exporter.bullmq.names.folding import LONGEST_JOB_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
 from exporter.bullmq.tallies.durations import Durations, in_ms
 from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.job_names import JobName, JobNames, NativeOfName
@@ -194,7 +194,7 @@ class NameTally:
         if len(self._folded) >= MOST_KNOWN:
             self._folded.clear()
         text = folded_name(raw_name)
-        if len(raw_name) <= LONGEST_NAME:
+        if len(raw_name) <= LONGEST_JOB_NAME:
             self._folded[raw_name] = text
         return text
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter.bullmq.keys import base
-from exporter.bullmq.names.folding import LONGEST_NAME
+from exporter.bullmq.names.folding import LONGEST_JOB_NAME
 from exporter.bullmq.names.tally import COUNTED
 from exporter.bullmq.reasons.masking import LONGEST_REASON
 from exporter.bullmq.reasons.tally import LONGEST_JOB
@@ -106,7 +106,7 @@ def _check_names(names: Mapping[str, Any]) -> None:
         match entry:
             case [str(text), last, counts]:
                 _each([last], "names", _LAST_PART)
-                if not 0 < len(text) <= LONGEST_NAME or not text.isprintable():
+                if not 0 < len(text) <= LONGEST_JOB_NAME or not text.isprintable():
                     raise CheckpointEntryError("names: should have a text on one line")
                 if counts is not None:
                     _check_counts(counts)

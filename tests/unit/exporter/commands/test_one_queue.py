@@ -99,7 +99,7 @@ def test_names_are_shown_those_first_that_take_most_time() -> None:
     (head,) = (number for number, line in enumerate(lines) if "jobs named" in line)
     rows = [line.split() for line in lines[head + 2 : head + 4]]
     assert [row[:3] for row in rows] == [["digest-#", "2", "2"], ["send", "1", "1"]]
-    assert [row[-2] for row in rows] == ["67", "33"]
+    assert [row[-2] for row in rows] == ["66.7", "33.3"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])

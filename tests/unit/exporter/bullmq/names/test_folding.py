@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.names.folding import LONGEST_NAME, NO_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
+from exporter.bullmq.names.folding import LONGEST_JOB_NAME, NO_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
 
 FOLDED = {
     "sendEmail": "sendEmail",
@@ -42,7 +42,7 @@ def test_a_name_without_what_is_one_jobs(name: str, folded: str) -> None:
 @given(st.binary(max_size=700))
 def test_any_bytes_are_a_short_text_on_one_line_and_no_name_of_ours(name: bytes) -> None:
     folded = folded_name(name)
-    assert 0 < len(folded) <= LONGEST_NAME
+    assert 0 < len(folded) <= LONGEST_JOB_NAME
     assert folded.isprintable()
     assert folded not in (OTHER_NAMES, UNKNOWN_NAME)
 
