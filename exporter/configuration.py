@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.address import parse_url
 from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
-from exporter.config.otlp import otlp_files, otlp_secret
+from exporter.config.otlp import otlp_files, otlp_secret, secret_parts
 from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
 from service.api.settings import key_files
@@ -139,7 +139,11 @@ def exporter_exposures(loaded: Loaded[ExporterSettings], environ: Mapping[str, s
     api = loaded.model.api
     urls: list[tuple[str, str | None, str | None]] = [
         (loaded.name("api.scaler_url"), api.scaler_url, key_name(loaded)),
-        (loaded.name("otlp.endpoint"), otlp.endpoint, otlp_secret(otlp)),
+        (
+            loaded.name("otlp.endpoint"),
+            otlp.endpoint,
+            loaded.name(sent) if (sent := otlp_secret(otlp)) else None,
+        ),
     ]
     for index, probe in enumerate(loaded.model.probes):
         secret = next((f"header_files.{name}" for name in probe.header_files), None)
@@ -152,6 +156,8 @@ def all_secrets(settings: ExporterSettings) -> set[str]:
     secrets = set(secrets_of(settings))
     if settings.redis.url is not None:
         secrets.add(parse_url(settings.redis.url.get_secret_value()).password or "")
+    if settings.otlp.authorization is not None:
+        secrets.update(secret_parts(settings.otlp.authorization.get_secret_value()))
     return secrets - {""}
 
 

@@ -156,6 +156,11 @@ class OtlpSettings(Model):
         return self.endpoint.rstrip("/") + _PATH
 
 
+def secret_parts(value: str) -> tuple[str, ...]:
+    """What of a header's value is a secret: all of it, and the token of `Bearer token`."""
+    return (value, value.rpartition(" ")[2])
+
+
 class OtlpFile(NamedTuple):
     """A file that a setting names; `secret`: others should not read it."""
 

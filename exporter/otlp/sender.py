@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from exporter.config.otlp import OtlpSettings, OtlpTlsSettings
+from exporter.config.otlp import OtlpSettings, OtlpTlsSettings, secret_parts
 from exporter.otlp.answers import PushAnswer, answer_of, answer_of_error
 from exporter.otlp.requests import PushRequest
 from service.clock import Deadline, now
@@ -60,7 +60,7 @@ class OtlpSender:
         answer = self._exchange(request, {**self._plain, **secret})
         text = answer.text
         for value in secret.values():
-            for part in (value, value.rpartition(" ")[2]):  # the token of `Bearer token`
+            for part in secret_parts(value):
                 text = text.replace(part, HIDDEN) if part else text
         return answer._replace(text=text)
 
@@ -106,5 +106,6 @@ def _read(files: Mapping[str, str]) -> dict[str, str]:
         values[name] = read_secret(path, setting)
         if not is_header_value(values[name]):
             raise ConfigError(setting, path, "file", "its text is not valid in a header")
-        hide_too(values[name])
+        for part in secret_parts(values[name]):
+            hide_too(part)
     return values
