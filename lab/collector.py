@@ -9,6 +9,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import accumulate, pairwise
 from math import inf
@@ -41,7 +42,8 @@ class InvalidOtlpError(ValueError):
     """A request that breaks the data model; the text says where."""
 
 
-class NativeSeries(NamedTuple):
+@dataclass(frozen=True)
+class NativeSeries:
     """An exponential histogram as Prometheus' native one: the count of each bucket by its index."""
 
     schema: int

@@ -6,7 +6,7 @@ The only module that needs opentelemetry's package; no I/O.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -23,19 +23,22 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 
-from exporter.otlp.points import Point, PushedFamily
+from exporter.otlp.points import Point, PushedFamily, PushedKind
 from exporter.snapshot.histogram import ZERO_THRESHOLD, Histogram, NativeHistogram
 from service.units import readable
 
 REQUEST_BYTES: Final = 1 << 20
 """Bytes of a request before compression: as many points as fit, or one that is larger."""
 
+_DataPoint: TypeAlias = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
+
 _SCOPE: Final = "oxherd"
 _UNITS: Final[Mapping[str, str]] = {"_seconds": "s", "_bytes": "By"}
 """Of names that end so; Prometheus would add its suffix to others. Shares of 1 have none for that reason."""
 _PER_NUMBER: Final = 40  # bytes of a point beside its attributes: two times, the value, tags and lengths
 _PER_HISTOGRAM: Final = 80
-_PER_ATTRIBUTE: Final = 12  # tags and lengths of a name and a value
+_PER_MESSAGE: Final = 20  # its tag and its length, and what that adds to the lengths around it
+_MOST_KNOWN: Final = 20_000  # labels that are kept
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -58,17 +61,18 @@ def push_requests(
 ) -> Iterator[PushRequest]:
     """All points with the time `at` (unix s), in as few requests as `most_bytes` allows, made one by one."""
     time = _nanoseconds(at)
-    batch = _Batch(resource)
+    batch, attributes = _Batch(resource), _Attributes()
     for family in families:
         metric: Metric | None = None
         for point in family.points:
-            size = _size(family.labels, point)
+            labels, size = attributes.of(family.labels, point.labels)
+            size += _size(point)
             if batch.points and batch.bytes + size > most_bytes:
                 yield batch.request()
                 batch, metric = _Batch(resource), None
             if metric is None:
                 metric = batch.metric(family)
-            _add(metric, family, point, time)
+            _add(metric, family.kind, point, time).attributes.extend(labels)
             batch.points += 1
             batch.bytes += size
     if batch.points:
@@ -87,45 +91,37 @@ class _Batch:
         self._metrics = of_resource.scope_metrics.add()
         self._metrics.scope.name, self._metrics.scope.version = _SCOPE, resource.version
         self.points = 0
-        self.bytes = self._message.ByteSize() + 20
+        self.bytes = self._message.ByteSize() + _PER_MESSAGE
 
     def metric(self, family: PushedFamily) -> Metric:
         metric = self._metrics.metrics.add(name=family.name, description=family.help, unit=_unit(family.name))
-        self.bytes += metric.ByteSize() + 20
+        self.bytes += metric.ByteSize() + _PER_MESSAGE
         return metric
 
     def request(self) -> PushRequest:
         return PushRequest(self._message.SerializeToString(), self.points)
 
 
-def _add(metric: Metric, family: PushedFamily, point: Point, time: int) -> None:
-    """A point; one that says to count since later than now does not say since when."""
+def _add(metric: Metric, kind: PushedKind, point: Point, time: int) -> _DataPoint:
+    """A point without attributes; one that says to count since later than now does not say since when."""
     start = _nanoseconds(point.created)
-    start = start if start <= time else 0
+    times = {"start_time_unix_nano": start if start <= time else 0, "time_unix_nano": time}
     value = point.value
     if not isinstance(value, Histogram):
-        number: NumberDataPoint
-        if family.kind == "counter":
-            metric.sum.is_monotonic = True
-            metric.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
-            number = metric.sum.data_points.add(
-                start_time_unix_nano=start, time_unix_nano=time, as_double=value
-            )
-        else:
-            number = metric.gauge.data_points.add(time_unix_nano=time, as_double=value)
-        number.attributes.extend(_attributes(family.labels, point.labels))
-    elif point.native is not None:
+        if kind != "counter":
+            return metric.gauge.data_points.add(time_unix_nano=time, as_double=value)
+        metric.sum.is_monotonic = True
+        metric.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
+        return metric.sum.data_points.add(**times, as_double=value)
+    if point.native is not None:
         metric.exponential_histogram.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
-        exponential = metric.exponential_histogram.data_points.add(
-            start_time_unix_nano=start, time_unix_nano=time
-        )
+        exponential = metric.exponential_histogram.data_points.add(**times)
         _fill_exponential(exponential, point.native, value)
-        exponential.attributes.extend(_attributes(family.labels, point.labels))
-    else:
-        metric.histogram.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
-        explicit = metric.histogram.data_points.add(start_time_unix_nano=start, time_unix_nano=time)
-        _fill_explicit(explicit, value)
-        explicit.attributes.extend(_attributes(family.labels, point.labels))
+        return exponential
+    metric.histogram.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
+    explicit = metric.histogram.data_points.add(**times)
+    _fill_explicit(explicit, value)
+    return explicit
 
 
 def _fill_explicit(point: HistogramDataPoint, histogram: Histogram) -> None:
@@ -144,25 +140,38 @@ def _fill_exponential(
     point.positive.bucket_counts.extend(native.counts)
 
 
-def _attributes(names: Sequence[str], values: Sequence[str]) -> Iterable[KeyValue]:
-    """To Prometheus a label that is empty is none."""
-    return [_attribute(name, value) for name, value in zip(names, values, strict=True) if value]
+class _Attributes:
+    """Labels as attributes, with their bytes. Those of a push are kept, as each queue has thirty series."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[KeyValue, int]] = {}
+
+    def of(self, names: Sequence[str], values: Sequence[str]) -> tuple[list[KeyValue], int]:
+        """To Prometheus a label that is empty is none."""
+        known, attributes, size = self._known, [], 0
+        for label in zip(names, values, strict=True):
+            if label[1]:
+                found = known.get(label)
+                if found is None:
+                    if len(known) >= _MOST_KNOWN:
+                        known.clear()
+                    attribute = _attribute(*label)
+                    found = known[label] = attribute, attribute.ByteSize() + _PER_MESSAGE
+                attributes.append(found[0])
+                size += found[1]
+        return attributes, size
 
 
 def _attribute(name: str, value: str) -> KeyValue:
     return KeyValue(key=name, value=AnyValue(string_value=readable(value)))
 
 
-def _size(names: Sequence[str], point: Point) -> int:
-    """Bytes of a point, at least what it will have: what is not plain ASCII has up to 4 bytes."""
-    attributes = sum(
-        len(name) + _PER_ATTRIBUTE + (len(value) if value.isascii() and "\\" not in value else 4 * len(value))
-        for name, value in zip(names, point.labels, strict=True)
-    )
+def _size(point: Point) -> int:
+    """Bytes of a point without its attributes, at least what it will have."""
     if not isinstance(point.value, Histogram):
-        return attributes + _PER_NUMBER
+        return _PER_NUMBER
     buckets = 10 * len(point.native.counts) if point.native else 16 * len(point.value.counts)
-    return attributes + _PER_HISTOGRAM + buckets
+    return _PER_HISTOGRAM + buckets
 
 
 def _unit(name: str) -> str:

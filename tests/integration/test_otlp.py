@@ -357,7 +357,7 @@ def test_a_secret_is_nowhere_though_the_endpoint_says_it(
     token, key = tmp_path / "token", tmp_path / "key"
     token.write_text(f"Bearer {SECRET}\n")
     key.write_text("first-key-of-two")
-    files = {"authorization_file": str(token), "header_files": {"X-Api-Key": str(key)}}
+    files: dict[str, Any] = {"authorization_file": str(token), "header_files": {"X-Api-Key": str(key)}}
     with Collector() as collector:
         said = f"not valid: Bearer {SECRET} {SECRET} first-key-of-two".encode()
         collector.answers.append(CollectorAnswer(400, {"Content-Type": "text/plain"}, said))
