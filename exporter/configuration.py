@@ -82,10 +82,10 @@ def _check_otlp(loaded: Loaded[ExporterSettings]) -> None:
     if not _installed("opentelemetry.proto.metrics"):
         why = "module opentelemetry.proto is missing: install oxherd[otlp]"
         raise loaded.error("otlp.endpoint", why, settings.endpoint)
-    from exporter.otlp.sender import tls_context
+    from exporter.otlp.sender import otlp_tls
 
     try:
-        tls_context(settings.tls)
+        otlp_tls(settings.tls)
     except UnreadableError as error:
         path = "otlp.tls.cert_file" if "cert_file" in str(error) else "otlp.tls.ca_file"
         raise loaded.error(path, str(error).rpartition(": ")[2], getattr(settings.tls, path[9:])) from None

@@ -16,7 +16,7 @@ _OF_A_SCRAPE: Final = frozenset({"oxherd_exposed_samples"})
 _PROCESS_START: Final = "process_start_time_seconds"
 
 
-class Point(NamedTuple):
+class PushedPoint(NamedTuple):
     """A value for the values of the family's labels. `created`: since when a counter or a histogram counts,
     in unix s; 0: not known. `native`: the same durations in exponential buckets."""
 
@@ -33,7 +33,7 @@ class PushedFamily(NamedTuple):
     kind: PushedKind
     help: str
     labels: tuple[str, ...]
-    points: Iterable[Point]
+    points: Iterable[PushedPoint]
 
 
 class RegistrySample(Protocol):
@@ -62,10 +62,10 @@ def pushed_families(assessment: Assessment, families: Iterable[AnyFamily]) -> It
     """What the assessment has of these families. What could not be read has no point: it is never 0."""
     for family in families:
         if family.column is not None:
-            points: Iterable[Point] = _of_column(family.column, assessment)
+            points: Iterable[PushedPoint] = _of_column(family.column, assessment)
         else:  # of two samples with the same labels the last, as in a scrape
             samples: Mapping[tuple[str, ...], float | Histogram] = {**dict(family.read(assessment))}
-            points = [Point(labels, value) for labels, value in samples.items()]
+            points = [PushedPoint(labels, value) for labels, value in samples.items()]
         yield PushedFamily(family.name, family.kind, family.help, family.labels, points)
 
 
@@ -77,10 +77,10 @@ def process_families(metrics: Iterable[RegistryMetric]) -> Iterator[PushedFamily
         (sample.value for metric in listed for sample in metric.samples if sample.name == _PROCESS_START), 0.0
     )
     for metric in listed:
-        grouped: dict[tuple[str, tuple[str, ...]], list[Point]] = {}
+        grouped: dict[tuple[str, tuple[str, ...]], list[PushedPoint]] = {}
         for sample in metric.samples:
             if sample.name not in _OF_A_SCRAPE:
-                point = Point(tuple(sample.labels.values()), sample.value)
+                point = PushedPoint(tuple(sample.labels.values()), sample.value)
                 grouped.setdefault((sample.name, tuple(sample.labels)), []).append(point)
         for (name, labels), points in grouped.items():
             if metric.type == "counter" and name.endswith("_total"):
@@ -90,7 +90,7 @@ def process_families(metrics: Iterable[RegistryMetric]) -> Iterator[PushedFamily
                 yield PushedFamily(name, "gauge", metric.documentation, labels, points)
 
 
-def _of_column(column: TableColumn, assessment: Assessment) -> Iterator[Point]:
+def _of_column(column: TableColumn, assessment: Assessment) -> Iterator[PushedPoint]:
     """Made one by one: a column of 10,000 queues is never a list of points."""
     value, each, created, native = column.value, column.each, column.created, column.native
     for labels, row in column.table.rows(assessment).items():
@@ -99,12 +99,12 @@ def _of_column(column: TableColumn, assessment: Assessment) -> Iterator[Point]:
             continue
         since = created(row) if created else 0.0
         if each is None:
-            yield Point(tuple(labels), own, since)
+            yield PushedPoint(tuple(labels), own, since)
             continue
         natives = (native(row) if native else None) or _NO_NATIVE
         for further, sample in each(own):
             if sample is not None:
-                yield Point((*labels, *further), sample, since, natives.get(further))
+                yield PushedPoint((*labels, *further), sample, since, natives.get(further))
 
 
 _NO_NATIVE: Final[Mapping[tuple[str, ...], NativeHistogram]] = {}

@@ -23,7 +23,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 
-from exporter.otlp.points import Point, PushedFamily, PushedKind
+from exporter.otlp.points import PushedFamily, PushedKind, PushedPoint
 from exporter.snapshot.histogram import ZERO_THRESHOLD, Histogram, NativeHistogram
 from service.units import readable
 
@@ -102,7 +102,7 @@ class _Batch:
         return PushRequest(self._message.SerializeToString(), self.points)
 
 
-def _add(metric: Metric, kind: PushedKind, point: Point, time: int) -> _DataPoint:
+def _add(metric: Metric, kind: PushedKind, point: PushedPoint, time: int) -> _DataPoint:
     """A point without attributes; one that says to count since later than now does not say since when."""
     start = _nanoseconds(point.created)
     times = {"start_time_unix_nano": start if start <= time else 0, "time_unix_nano": time}
@@ -166,7 +166,7 @@ def _attribute(name: str, value: str) -> KeyValue:
     return KeyValue(key=name, value=AnyValue(string_value=readable(value)))
 
 
-def _size(point: Point) -> int:
+def _size(point: PushedPoint) -> int:
     """Bytes of a point without its attributes, at least what it will have."""
     if not isinstance(point.value, Histogram):
         return _PER_NUMBER

@@ -34,9 +34,7 @@ class OtlpSender:
         parts = urlsplit(url)
         self.place: Final = f"{parts.scheme}://{parts.netloc}"
         """The endpoint without its path, which some have a token in."""
-        self._http = HttpClient(
-            url, tls=lambda: tls_context(settings.tls), server_name=settings.tls.server_name
-        )
+        self._http = HttpClient(url, tls=lambda: otlp_tls(settings.tls), server_name=settings.tls.server_name)
         self._plain = {
             "Content-Type": "application/x-protobuf",
             "Content-Encoding": "gzip",
@@ -80,7 +78,7 @@ class OtlpSender:
         return answer_of(response, request.points, now())
 
 
-def tls_context(settings: OtlpTlsSettings) -> ssl.SSLContext:
+def otlp_tls(settings: OtlpTlsSettings) -> ssl.SSLContext:
     """The context of a new connection, as the files may have been replaced. Raises UnreadableError."""
     file = f"ca_file: {settings.ca_file}"
     try:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.render import Renderer
-from exporter.otlp.points import Point, PushedFamily, process_families, pushed_families
+from exporter.otlp.points import PushedFamily, PushedPoint, process_families, pushed_families
 from exporter.otlp.requests import Resource, push_requests, rejected_by
 from exporter.snapshot.histogram import ZERO_THRESHOLD, Histogram, NativeHistogram
 from lab.collector import NativeSeries, partial_success, series_of
@@ -44,7 +44,9 @@ def one(family: PushedFamily) -> Metric:
     return metric
 
 
-def family(kind: str, *points: Point, name: str = "", labels: tuple[str, ...] = ("queue",)) -> PushedFamily:
+def family(
+    kind: str, *points: PushedPoint, name: str = "", labels: tuple[str, ...] = ("queue",)
+) -> PushedFamily:
     names = {"counter": "jobs_total", "gauge": "jobs", "histogram": "wait_seconds"}
     return PushedFamily(name or names[kind], kind, "Help.", labels, points)  # type: ignore[arg-type]
 
@@ -72,7 +74,7 @@ def test_a_family_without_a_value_is_not_pushed() -> None:
 
 
 def test_a_counter_says_since_when_it_counts() -> None:
-    metric = one(family("counter", Point(("mail",), 3.0, NOW - 60), Point(("sms",), 4.0)))
+    metric = one(family("counter", PushedPoint(("mail",), 3.0, NOW - 60), PushedPoint(("sms",), 4.0)))
     assert metric.sum.is_monotonic
     assert metric.sum.aggregation_temporality == 2
     first, second = metric.sum.data_points
@@ -83,12 +85,12 @@ def test_a_counter_says_since_when_it_counts() -> None:
 
 def test_a_start_after_the_point_is_left_out() -> None:
     """Redis' clock may be ahead of ours."""
-    metric = one(family("counter", Point(("mail",), 3.0, NOW + 5)))
+    metric = one(family("counter", PushedPoint(("mail",), 3.0, NOW + 5)))
     assert metric.sum.data_points[0].start_time_unix_nano == 0
 
 
 def test_a_gauge_has_no_start() -> None:
-    metric = one(family("gauge", Point(("mail",), nan)))
+    metric = one(family("gauge", PushedPoint(("mail",), nan)))
     (point,) = metric.gauge.data_points
     assert isnan(point.as_double)
     assert point.start_time_unix_nano == 0
@@ -96,7 +98,7 @@ def test_a_gauge_has_no_start() -> None:
 
 def test_a_histogram_has_its_buckets() -> None:
     histogram = Histogram((0.1, 1.0, 10.0), (1, 0, 2, 4), 60.5)
-    metric = one(family("histogram", Point(("mail",), histogram, NOW - 1)))
+    metric = one(family("histogram", PushedPoint(("mail",), histogram, NOW - 1)))
     (point,) = metric.histogram.data_points
     assert list(point.explicit_bounds) == [0.1, 1.0, 10.0]
     assert list(point.bucket_counts) == [1, 0, 2, 4]
@@ -107,7 +109,7 @@ def test_a_histogram_has_its_buckets() -> None:
 def test_a_native_histogram_is_an_exponential_one() -> None:
     """Prometheus' bucket 1 of schema 0 is (1, 2], which OTLP calls 0."""
     native = NativeHistogram(0, 2, 1, array("Q", [3, 0, 1]))
-    metric = one(family("histogram", Point(("mail",), Histogram((1.0,), (2, 4), 9.0), NOW - 1, native)))
+    metric = one(family("histogram", PushedPoint(("mail",), Histogram((1.0,), (2, 4), 9.0), NOW - 1, native)))
     (point,) = metric.exponential_histogram.data_points
     assert point.positive.offset == 0
     ((_, series),) = series_of([metric])
@@ -120,17 +122,17 @@ def test_a_native_histogram_is_an_exponential_one() -> None:
 )
 def test_units(name: str, unit: str) -> None:
     kind = "counter" if name.endswith("_total") else "gauge"
-    assert one(family(kind, Point(("mail",), 1.0), name=name)).unit == unit
+    assert one(family(kind, PushedPoint(("mail",), 1.0), name=name)).unit == unit
 
 
 def test_an_empty_label_is_left_out() -> None:
     """To Prometheus it is none, and its receiver would store it."""
-    metric = one(family("gauge", Point(("", "mail"), 1.0), labels=("prefix", "queue")))
+    metric = one(family("gauge", PushedPoint(("", "mail"), 1.0), labels=("prefix", "queue")))
     assert [each.key for each in metric.gauge.data_points[0].attributes] == ["queue"]
 
 
 def test_bytes_that_are_no_text_are_readable() -> None:
-    metric = one(family("gauge", Point(("\udcff",), 1.0)))
+    metric = one(family("gauge", PushedPoint(("\udcff",), 1.0)))
     assert metric.gauge.data_points[0].attributes[0].value.string_value == r"\xff"
 
 
@@ -141,7 +143,7 @@ def test_bytes_that_are_no_text_are_readable() -> None:
 )
 def test_requests_are_bounded_and_lose_nothing(names: list[str], kind: str, most: int) -> None:
     histogram = Histogram((1.0,), (1, 2**60), 9.0)
-    points = [Point((name,), histogram if kind == "histogram" else 1.0, NOW - 1) for name in names]
+    points = [PushedPoint((name,), histogram if kind == "histogram" else 1.0, NOW - 1) for name in names]
     families = [family(kind, *points), family(kind, *points, name="other_total")]
     requests = list(push_requests(families, RESOURCE, NOW, most_bytes=most))
     assert sum(request.points for request in requests) == 2 * len(names)
