@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import gzip
 import re
+import socket
 import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import accumulate, pairwise
@@ -98,6 +100,26 @@ def partial_success(rejected: int, message: str) -> CollectorAnswer:
     )
 
 
+class _Server(ThreadingHTTPServer):
+    """Closes the connections too that are kept alive."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", port), handler)
+        self._open: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.append(request)
+        super().process_request(request, client_address)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
 class Collector:
     """Listens until close() or the end of a `with`. Each of `answers` is given once, then all is taken;
     `always` is given instead of that. `problems` are what breaks OTLP."""
@@ -128,8 +150,7 @@ class Collector:
             def log_message(self, *_: object) -> None:
                 """No log on standard error."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(port, Handler)
         scheme = "http"
         if certificates is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates.ca))
