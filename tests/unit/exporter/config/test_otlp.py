@@ -98,6 +98,13 @@ def test_the_authorization_may_be_in_a_file(tmp_path: Path) -> None:
     assert error_of(environ).startswith(f"OTLP_AUTHORIZATION_FILE={file} (environment): cannot be read")
 
 
+def test_a_file_of_a_header_has_to_be_there(tmp_path: Path) -> None:
+    config = tmp_path / "oxherd.yaml"
+    config.write_text(f"otlp:\n  endpoint: {URL}\n  header_files: {{X-Key: {tmp_path}/key}}\n")
+    told = error_of({"EXPORTER_CONFIG": str(config)})
+    assert told.startswith(f"otlp.header_files.X-Key={tmp_path}/key ({config}, line 3): cannot be read")
+
+
 @pytest.mark.parametrize("setting", ["ca_file: FILE", "cert_file: FILE\n    key_file: FILE"])
 def test_a_certificate_that_is_none(tmp_path: Path, setting: str) -> None:
     file, config = tmp_path / "file", tmp_path / "oxherd.yaml"

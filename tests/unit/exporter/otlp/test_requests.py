@@ -138,12 +138,15 @@ def test_bytes_that_are_no_text_are_readable() -> None:
 
 @given(
     st.lists(st.text(max_size=30), unique=True, max_size=40),
-    st.sampled_from(["gauge", "counter", "histogram"]),
+    st.sampled_from(["gauge", "counter", "histogram", "native"]),
     st.integers(500, 4000),
 )
-def test_requests_are_bounded_and_lose_nothing(names: list[str], kind: str, most: int) -> None:
-    histogram = Histogram((1.0,), (1, 2**60), 9.0)
-    points = [PushedPoint((name,), histogram if kind == "histogram" else 1.0, NOW - 1) for name in names]
+def test_requests_are_bounded_and_lose_nothing(names: list[str], form: str, most: int) -> None:
+    kind = "histogram" if form == "native" else form
+    histogram = Histogram(tuple(map(float, range(30))), (2**62, *range(30)), 9.0)
+    native = NativeHistogram(3, 1, -5, array("Q", [2**50] * 40)) if form == "native" else None
+    value = histogram if kind == "histogram" else 1.0
+    points = [PushedPoint((name,), value, NOW - 1, native) for name in names]
     families = [family(kind, *points), family(kind, *points, name="other_total")]
     requests = list(push_requests(families, RESOURCE, NOW, most_bytes=most))
     assert sum(request.points for request in requests) == 2 * len(names)
