@@ -68,13 +68,19 @@ def add_jobs(server: RedisServer, queue: str) -> None:
 
 @contextmanager
 def exporting(
-    server: RedisServer, endpoint: str, *queues: str, form: str = "classic", **otlp: Any
+    server: RedisServer,
+    endpoint: str,
+    *queues: str,
+    form: str = "classic",
+    monitoring: bool = True,
+    **otlp: Any,
 ) -> Iterator[str]:
     """The URL of an exporter that pushes each second."""
     settings = {
         "listen": "127.0.0.1:0",
         "redis": {"url": server.url},
         "bullmq": {"queues": queues, "histograms": form},
+        "monitoring": {"enabled": monitoring},
         "otlp": {"endpoint": endpoint, "interval_seconds": 1, "timeout_seconds": 2, **otlp},
     }
     exporter = Exporter(ExporterSettings.model_validate(settings))
@@ -239,6 +245,16 @@ def test_what_cannot_be_read_does_not_arrive(fresh_redis: RedisServer) -> None:
         names = {key[0] for key in collector.series}
     assert "oxherd_health_score" in names
     assert not {name for name in names if name.startswith(("redis_memory", "bullmq_job_count"))}
+
+
+def test_without_monitoring_only_the_process_is_there(server: RedisServer) -> None:
+    with Collector() as collector, exporting(server, collector.url, monitoring=False):
+        wait_until(lambda: collector.received, what="a push", seconds=20)
+        series = collector.series
+    assert series["oxherd_monitoring_enabled", frozenset()] == 0
+    assert not {
+        name for name, _ in series if name.startswith(("redis_", "bullmq_", "host_", "oxherd_health"))
+    }
 
 
 # --- what does not arrive --------------------------------------------------------------------------------
