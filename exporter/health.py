@@ -133,6 +133,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "scheduler_without_next": schedulers.scheduler_without_next,
     "scheduler_duplicate": schedulers.scheduler_duplicate,
     "probe_failing": host.probe_failing,
+    "otlp_push_failing": host.otlp_push_failing,
     "source_unreadable": host.source_unreadable,
 }
 """The rule of every condition of the table, by its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter.api.forward import ScalerClient
 from exporter.assess import Assessor
@@ -47,6 +47,9 @@ from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
 
+if TYPE_CHECKING:
+    from exporter.otlp.push import Pusher
+
 log = logging.getLogger(__name__)
 
 _LATE_SECONDS: Final = 60.0  # after its interval, until a background thread counts as late
@@ -83,12 +86,16 @@ class Exporter:
             else None
         )
         work = WorkHistory()
-        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work)
+        self._version = version("oxherd")
+        self._pusher = pusher = self._make_pusher(settings)
+        parts = Parts(
+            *(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work),
+            push=pusher.state if pusher else None,
+        )
         collector = Collector(make_sources(parts))
         self._history = History()
         self._peer_poller = PeerPoller(settings.api)
         self._assessor = Assessor(collector, settings, switch, self._history)
-        self._version = version("oxherd")
         self._shard_urls = settings.shard_urls
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
         self._front = FrontApp(open_routes(self), self._app)
@@ -102,7 +109,16 @@ class Exporter:
             others=[BackgroundUse(meter), TrafficSeries(self._server.traffic)],
             classic=settings.bullmq.histograms == "both",
         )
+        if pusher is not None:
+            from exporter.otlp.series import PushSeries
+
+            self._exposition.add(PushSeries(pusher))
         self._tasks = (
+            *(
+                [Supervised("otlp", pusher.step, max_age=lambda: pusher.longest_step + _LATE_SECONDS)]
+                if pusher
+                else []
+            ),
             Supervised(
                 "discovery",
                 switch.gated(discovery.step),
@@ -170,6 +186,22 @@ class Exporter:
             slowdown=self._slowdown,
         )
 
+    def _make_pusher(self, settings: ExporterSettings) -> Pusher | None:
+        """Imported late, as its package is an extra."""
+        if settings.otlp.endpoint is None:
+            return None
+        from exporter.otlp.push import Pusher
+        from exporter.otlp.resource import own_resource
+        from exporter.otlp.sender import OtlpSender
+
+        return Pusher(
+            settings.otlp,
+            OtlpSender(settings.otlp, self._version),
+            assess=self.assess,
+            own=lambda: tuple(self._exposition.own()),
+            resource=lambda: own_resource(settings.otlp, self._server.address, self._version),
+        )
+
     def start(self) -> None:
         """Check the access to Redis once, listen, and start the background threads.
 
@@ -204,6 +236,8 @@ class Exporter:
             self._follower.stop()
         if self._bull is not None:
             self._bull.stop()
+        if self._pusher is not None:
+            self._pusher.close()
         self._deployment.close()
         return all(ended)
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, create_model
 from pydantic.fields import FieldInfo
 
 from exporter.condition_table import CONDITION_TABLE
+from exporter.config.otlp import OtlpSettings
 from exporter.config.shard import QueueShard, check_shard, parse_shard
 from service.api.settings import ApiSettings
 from service.config.model import (
@@ -530,6 +531,7 @@ class ExporterSettings(Model, title="Settings"):
         None, description="TLS and users for HTTP, in the web configuration format of Prometheus exporters"
     )
     api: ExporterApiSettings = ExporterApiSettings()
+    otlp: OtlpSettings = OtlpSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -10,6 +10,7 @@ from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
 from exporter.metrics import bullmq, cluster, events, health, host, internal, job_names, probes, redis
+from exporter.otlp.series import OTLP_SERIES
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
@@ -117,7 +118,7 @@ def exporter_metrics() -> str:
         if families is internal.FAMILIES:
             rows += [series_row(name, "gauge", labels, meaning) for name, (labels, meaning) in OWN.items()]
             rows.append(series_row(REFUSED, "counter", LABELS, HELP))
-            rows += [series_row(*series) for series in HTTP_SERIES]
+            rows += [series_row(*series) for series in (*HTTP_SERIES, *OTLP_SERIES)]
             rows.append(series_row(USED, "counter", USED_LABELS, USED_HELP))
             rows.append(series_row(SLOWDOWN, "gauge", (), SLOWDOWN_HELP))
         lines += [f"## {title}", "", paragraph(text), "", *table_lines(SERIES_COLUMNS, rows)]
