@@ -15,6 +15,7 @@ from exporter.background.series import BackgroundUse
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.memory.watch import MemoryWatch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
@@ -82,8 +83,25 @@ class Exporter:
             if settings.bullmq.schedulers.enabled
             else None
         )
-        work = WorkHistory()
-        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work)
+        memory = (
+            MemoryWatch(
+                self._deployment, discovery, settings.bullmq.memory, self._slowdown, nodes=shard.first
+            )
+            if settings.bullmq.memory.enabled
+            else None
+        )
+        parts = Parts(
+            settings,
+            self._deployment,
+            discovery,
+            watch,
+            follower,
+            bull,
+            probers,
+            schedulers,
+            WorkHistory(),
+            memory,
+        )
         collector = Collector(make_sources(parts))
         self._history = History()
         self._peer_poller = PeerPoller(settings.api)
@@ -123,6 +141,7 @@ class Exporter:
                 if schedulers
                 else []
             ),
+            *([Supervised("memory", switch.gated(memory.step), max_age=_LATE_SECONDS)] if memory else ()),
             *(
                 [
                     Supervised(

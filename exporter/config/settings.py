@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr, create_model
 from pydantic.fields import FieldInfo
 
 from exporter.condition_table import CONDITION_TABLE
+from exporter.config.memory import MemorySettings
 from exporter.config.shard import QueueShard, check_shard, parse_shard
 from service.api.settings import ApiSettings
 from service.config.model import (
@@ -234,6 +235,7 @@ class BullMQSettings(Model):
         10.0, gt=0, le=MOST_JOBS_AT_ONCE, description="jobs that count as the full load of one worker"
     )
     schedulers: SchedulerSettings = SchedulerSettings()
+    memory: MemorySettings = MemorySettings()
     settings: tuple[QueueSettings, ...] = Field((), description="settings for some of the queues")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
+from exporter.metrics import bullmq, cluster, events, health, host, internal, memory, probes, redis
 from exporter.metrics.family import AnyFamily
 
 FAMILIES: Final[tuple[AnyFamily, ...]] = (
@@ -13,6 +13,7 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     *cluster.FAMILIES,
     *bullmq.FAMILIES,
     *events.FAMILIES,
+    *memory.FAMILIES,
     *host.FAMILIES,
     *probes.FAMILIES,
     *internal.FAMILIES,
