@@ -69,6 +69,7 @@ class QueueMemoryData(Camel):
     bytes: int = Field(description="of all queues that were measured")
     error_bytes: int
     states: dict[str, int]
+    node_bytes: dict[str, int] = Field(description="of the queues that were measured, by node")
     nodes: list[MemoryOfNode]
     measured: int = Field(description="queues")
     pending: int = Field(description="queues that were not measured yet")

@@ -14,7 +14,7 @@ from service.units import readable
 
 MOST_MEASURED: Final = 200
 """How many queues the view has: those that take most memory."""
-_MOST_UNREAD: Final = 10
+MOST_UNREAD: Final = 10
 
 
 def memory_view(memory: MeasuredMemory | None) -> dict[str, Any] | None:
@@ -32,13 +32,14 @@ def memory_view(memory: MeasuredMemory | None) -> dict[str, Any] | None:
         "bytes": sum(by_state.values()),
         "error_bytes": round(sum(queue.error**2 for queue in queues.values()) ** 0.5),
         "states": {name: by_state[name] for name in MEMORY_STATES if name in by_state},
+        "node_bytes": dict(sorted(by_node.items())),
         "nodes": [_node(address, node, by_node[address]) for address, node in sorted(memory.nodes.items())],
         "measured": len(queues),
         "pending": memory.pending,
         "unmeasured": len(memory.unread),
         "unread": [
             _named(queue) | {"why": readable(why)}
-            for queue, why in sorted(memory.unread.items())[:_MOST_UNREAD]
+            for queue, why in sorted(memory.unread.items())[:MOST_UNREAD]
         ],
         "queues": [_queue(queue, measured) for queue, measured in largest],
         "advice": [

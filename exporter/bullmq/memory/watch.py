@@ -25,8 +25,10 @@ from service.outcome import Failed, Ok, UnreadableError
 
 _POOL: Final = "memory"
 _INFO: Final = pack_request([("INFO", "memory")])
-_FIRST_SECONDS: Final = 30.0  # after the start: the first search for queues comes first
+_FIRST_SECONDS: Final = 5.0
+_SEARCH_SECONDS: Final = 60.0  # that the first search for queues is waited for
 _RETRY_SECONDS: Final = 10.0
+_SEARCH_PAUSE: Final = 1.0
 _REQUEST_SECONDS: Final = 5.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.02, 30.0
 _STALE_ROUNDS: Final = 3
@@ -66,6 +68,7 @@ class MemoryWatch:
         self._runs: dict[str, _Run] = {}
         self._begun = 0.0
         self._next = monotonic() + first_after
+        self._search_until = monotonic() + _SEARCH_SECONDS
         self._round_seconds = 0.0
         self._known: frozenset[QueueId] = frozenset()
         self._queues: dict[QueueId, tuple[float, QueueMemory]] = {}
@@ -93,6 +96,8 @@ class MemoryWatch:
             pause = self._next - monotonic()
             if pause > 0:
                 return min(pause, _LONGEST_PAUSE)
+            if self._searching():
+                return _SEARCH_PAUSE
             try:
                 self._begin(Deadline.after(_REQUEST_SECONDS))
             except UnreadableError:
@@ -118,9 +123,14 @@ class MemoryWatch:
         self._runs.clear()
         self._end()
 
+    def _searching(self) -> bool:
+        """Whether the first search for queues goes on, which has more to say than a survey of a few."""
+        known = self._discovery.known()
+        return not (known.complete or known.refused) and monotonic() < self._search_until
+
     @property
     def _stale_seconds(self) -> float:
-        return _STALE_ROUNDS * max(self._settings.interval_seconds, self._round_seconds) + _FIRST_SECONDS
+        return _STALE_ROUNDS * max(self._settings.interval_seconds, self._round_seconds) + _SEARCH_SECONDS
 
     def _begin(self, deadline: Deadline) -> None:
         """Raises UnreadableError if no node is known."""
