@@ -30,6 +30,8 @@ _LONGEST_NAME: Final = 60
 _COLUMNS: Final[Mapping[str, Column]] = {
     "queue": Column("table.queue"),
     "memory": Column("table.memory", number=True),
+    "per_job": Column("table.per_job", number=True),
+    "growth": Column("table.growth", number=True),
     "waiting": Column("table.waiting", number=True),
     "active": Column("table.active", number=True),
     "delayed": Column("table.delayed", number=True),
@@ -39,8 +41,6 @@ _COLUMNS: Final[Mapping[str, Column]] = {
     "failed": Column("table.failed", number=True),
     "events": Column("table.events", number=True),
     "other": Column("table.other", number=True),
-    "per_job": Column("table.per_job", number=True),
-    "growth": Column("table.growth", number=True),
 }
 _LEAST_NEEDED: Final = ("other", "active", "prioritized", "children", "delayed", "events")
 

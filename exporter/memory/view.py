@@ -21,17 +21,15 @@ def memory_view(memory: MeasuredMemory | None) -> dict[str, Any] | None:
     """None: it is not measured. Bytes are whole numbers, times are unix s, growth is in bytes a second."""
     if memory is None:
         return None
-    queues, by_node, by_state = memory.queues, Counter[str](), Counter[str]()
+    queues, by_node = memory.queues, Counter[str]()
     for queue in queues.values():
         by_node[queue.node] += round(queue.bytes)
-        for name, state in queue.states.items():
-            by_state[name] += round(state.bytes)
     largest = nlargest(MOST_MEASURED, queues.items(), key=lambda item: (item[1].bytes, item[0]))
     return {
         "measured_at": min((queue.at for queue in queues.values()), default=None),
-        "bytes": sum(by_state.values()),
+        "bytes": sum(memory.totals.values()),
         "error_bytes": round(sum(queue.error**2 for queue in queues.values()) ** 0.5),
-        "states": {name: by_state[name] for name in MEMORY_STATES if name in by_state},
+        "states": dict(memory.totals),
         "node_bytes": dict(sorted(by_node.items())),
         "nodes": [_node(address, node, by_node[address]) for address, node in sorted(memory.nodes.items())],
         "measured": len(queues),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from exporter.assessment import Assessment
-from exporter.metrics.family import Family, Sample
-from exporter.snapshot.memory import QueueMemory
+from exporter.metrics.family import Family, Sample, Table, TableColumn
+from exporter.snapshot.memory import MemoryState, QueueMemory, StateMemory
 from exporter.snapshot.queues import MeasuredMemory, QueueId
 from service.outcome import value_or_none
 
@@ -20,31 +19,19 @@ def _memory(assessment: Assessment) -> MeasuredMemory:
     return state.memory if state and state.memory else MeasuredMemory()
 
 
-def _published(assessment: Assessment) -> Iterator[tuple[QueueId, QueueMemory]]:
-    memory = _memory(assessment)
-    return ((queue, memory.queues[queue]) for queue in sorted(memory.published))
+def _published(assessment: Assessment) -> Mapping[QueueId, QueueMemory]:
+    return _memory(assessment).published
 
 
-def _bytes(assessment: Assessment) -> Iterator[Sample]:
-    for queue, measured in _published(assessment):
-        for name, state in measured.states.items():
-            yield (*queue, name), float(round(state.bytes))
+def _states(states: Mapping[MemoryState, StateMemory]) -> Iterator[tuple[tuple[str, ...], float]]:
+    return (((name,), float(round(state.bytes))) for name, state in states.items())
 
 
-def _errors(assessment: Assessment) -> Iterator[Sample]:
-    return ((queue, float(round(measured.error))) for queue, measured in _published(assessment))
+_TABLE: Final = Table(_published, lambda measured: measured)
 
 
-def _times(assessment: Assessment) -> Iterator[Sample]:
-    return ((queue, measured.at) for queue, measured in _published(assessment))
-
-
-def _sums(assessment: Assessment) -> Iterator[Sample]:
-    sums = Counter[str]()
-    for queue in _memory(assessment).queues.values():
-        for name, state in queue.states.items():
-            sums[name] += round(state.bytes)
-    return (((name,), float(total)) for name, total in sums.items())
+def _totals(assessment: Assessment) -> Iterator[Sample]:
+    return (((name,), float(total)) for name, total in _memory(assessment).totals.items())
 
 
 def _growths(assessment: Assessment) -> Iterator[Sample]:
@@ -60,7 +47,7 @@ def _until_full(assessment: Assessment) -> Iterator[Sample]:
 
 
 FAMILIES: Final[tuple[Family, ...]] = (
-    Family(
+    Family.of_column(
         "bullmq_queue_memory_bytes",
         "gauge",
         "Bytes of the queue in Redis (MEMORY USAGE of a sample): its jobs by state with their logs, locks "
@@ -68,22 +55,22 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "keys (other). Of the bullmq.memory.series_queues queues that take most; a new one every "
         "bullmq.memory.interval_seconds.",
         (*_QUEUE, "state"),
-        _bytes,
+        TableColumn(_TABLE, lambda measured: measured.states, _states),
     ),
-    Family(
+    Family.of_column(
         "bullmq_queue_memory_error_bytes",
         "gauge",
         "Standard error in bytes of the sum of the queue's bullmq_queue_memory_bytes: with a probability of "
         "95 % it is not off by more than twice that.",
         _QUEUE,
-        _errors,
+        TableColumn(_TABLE, lambda measured: float(round(measured.error))),
     ),
-    Family(
+    Family.of_column(
         "bullmq_queue_memory_measured_timestamp_seconds",
         "gauge",
         "Unix seconds at which the queue's memory was measured.",
         _QUEUE,
-        _times,
+        TableColumn(_TABLE, lambda measured: measured.at),
     ),
     Family(
         "bullmq_memory_bytes",
@@ -91,7 +78,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Bytes of all queues that were measured lately, by state as in bullmq_queue_memory_bytes, also of "
         "those without series of their own.",
         ("state",),
-        _sums,
+        _totals,
     ),
     Family(
         "redis_memory_growth_bytes_per_second",

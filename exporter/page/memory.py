@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from exporter.memory.lines import (
@@ -40,33 +40,38 @@ def memory_section(view: View, query: PageQuery) -> str:
     memory, translator = view["memory"], query.translator
     if memory is None or not (memory["measured"] or memory["unmeasured"]):
         return ""
-    translate = translator.translate
+    translate, queues = translator.translate, memory["queues"][:_ROWS]
+    columns = [name for name in _TITLES if any(column_bytes(queue, name) for queue in queues)]
     head = [
         (as_html(translate("page.column.queue")), "text"),
-        (as_html(translate("page.column.memory")), "number"),
-        *((as_html(translate(title)), "number") for title in _TITLES.values()),
-        (as_html(translate("page.column.per_job")), "number"),
-        (as_html(translate("page.column.growth")), "number"),
+        *(
+            (as_html(translate(title)), "number")
+            for title in (
+                "page.column.memory",
+                "page.column.per_job",
+                "page.column.growth",
+                *(_TITLES[column] for column in columns),
+            )
+        ),
     ]
     prefixed = several_prefixes(memory)
-    rows = [_queue(queue, prefixed=prefixed) for queue in memory["queues"][:_ROWS]]
-    lines = [
+    rows = [_queue(queue, columns, prefixed=prefixed) for queue in queues]
+    above = [summary_line(memory, view["taken_at"], translator), *node_lines(memory, translator)]
+    content = [
+        *(f'<p class="dim">{as_html(line)}</p>' for line in above),
+        *([table("memory", head, rows)] if rows else []),
         *(f"<p>{as_html(line)}</p>" for line in advice_lines(memory, translator)),
-        *(f'<p class="dim">{as_html(line)}</p>' for line in node_lines(memory, translator)),
         *(f'<p class="warning">{as_html(line)}</p>' for line in doubt_lines(memory, translator)),
     ]
-    summary = as_html(summary_line(memory, view["taken_at"], translator))
-    content = f'<p class="dim">{summary}</p>' + (table("memory", head, rows) if rows else "") + "".join(lines)
-    return section("memory", translate("page.memory"), content)
+    return section("memory", translate("page.memory"), "".join(content))
 
 
-def _queue(queue: View, *, prefixed: bool) -> str:
-    return row(
-        [
-            (as_html(queue_title(queue, prefixed=prefixed)), "name"),
-            (as_html(size(queue["bytes"])), "number"),
-            *((as_html(size(column_bytes(queue, column) or None)), "number") for column in _TITLES),
-            (as_html(size(bytes_per_job(queue))), "number"),
-            (as_html(daily(queue["growth_bytes_per_second"])), "number"),
-        ]
-    )
+def _queue(queue: View, columns: Sequence[str], *, prefixed: bool) -> str:
+    figures = [
+        size(queue["bytes"]),
+        size(bytes_per_job(queue)),
+        daily(queue["growth_bytes_per_second"]),
+        *(size(column_bytes(queue, column) or None) for column in columns),
+    ]
+    title = as_html(queue_title(queue, prefixed=prefixed))
+    return row([(title, "name"), *((as_html(figure), "number") for figure in figures)])

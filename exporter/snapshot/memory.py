@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 MemoryState: TypeAlias = Literal[
@@ -67,6 +68,15 @@ class QueueMemory(NamedTuple):
     @property
     def jobs(self) -> int:
         return sum(state.jobs or 0 for name, state in self.states.items() if name != "schedulers")
+
+
+def state_totals(queues: Iterable[QueueMemory]) -> dict[MemoryState, int]:
+    """Bytes of all queues by state, in the order of `MEMORY_STATES`."""
+    totals = Counter[MemoryState]()
+    for queue in queues:
+        for name, state in queue.states.items():
+            totals[name] += round(state.bytes)
+    return {name: totals[name] for name in MEMORY_STATES if name in totals}
 
 
 class NodeMemory(NamedTuple):

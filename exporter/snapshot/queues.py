@@ -21,7 +21,7 @@ from exporter.snapshot.histogram import (
     total_of,
     unpack_histogram,
 )
-from exporter.snapshot.memory import NodeMemory, QueueMemory
+from exporter.snapshot.memory import MemoryState, NodeMemory, QueueMemory
 from exporter.snapshot.schedulers import QueueSchedulers
 from service.outcome import Failed
 
@@ -415,13 +415,14 @@ class Queues(tuple[QueueState, ...]):  # noqa: SLOT001  # what is cached needs a
 @dataclass(frozen=True, slots=True)
 class MeasuredMemory:
     """The memory that was measured lately. `unread` has the queues of which nothing could be measured, and
-    why; `published` are those of `queues` with series of their own; `pending`: how many were not measured
-    yet."""
+    why; `published` are those of `queues` with series of their own, `totals` the bytes of all by state;
+    `pending`: how many were not measured yet."""
 
     queues: Mapping[QueueId, QueueMemory] = field(default_factory=dict)
     nodes: Mapping[str, NodeMemory] = field(default_factory=dict)
     unread: Mapping[QueueId, str] = field(default_factory=dict)
-    published: frozenset[QueueId] = frozenset()
+    published: Mapping[QueueId, QueueMemory] = field(default_factory=dict)
+    totals: Mapping[MemoryState, int] = field(default_factory=dict)
     pending: int = 0
 
 

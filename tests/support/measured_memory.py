@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.assessment import Assessment
-from exporter.snapshot.memory import Growth, NodeMemory, QueueMemory, StateMemory
+from exporter.snapshot.memory import Growth, NodeMemory, QueueMemory, StateMemory, state_totals
 from exporter.snapshot.queues import BullMQState, MeasuredMemory, QueueId
 from service.outcome import Ok, value_or_none
 from tests.support.assessments import MASTER, NASTY, assessment
@@ -32,9 +32,10 @@ def measured(**changes: object) -> MeasuredMemory:
     memory = MeasuredMemory(
         queues={MAIL: MAIL_MEMORY, QueueId("bull", NASTY): SMALL_MEMORY},
         nodes={MASTER: NODE},
-        published=frozenset({MAIL}),
+        published={MAIL: MAIL_MEMORY},
     )
-    return replace(memory, **changes)  # type: ignore[arg-type]
+    changed = replace(memory, **changes)  # type: ignore[arg-type]
+    return replace(changed, totals=state_totals(changed.queues.values()))
 
 
 def with_memory(memory: MeasuredMemory | None) -> Assessment:

@@ -18,7 +18,7 @@ from exporter.config.memory import MemorySettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.info import parse_info
 from exporter.redis.protocol import Request, pack_request
-from exporter.snapshot.memory import NodeMemory, QueueMemory
+from exporter.snapshot.memory import NodeMemory, QueueMemory, state_totals
 from exporter.snapshot.queues import MeasuredMemory, QueueId
 from service.clock import Deadline, monotonic, now, wait
 from service.outcome import Failed, Ok, UnreadableError
@@ -220,7 +220,8 @@ class MemoryWatch:
             queues,
             dict(self._nodes),
             unread,
-            frozenset(largest[: self._settings.series_queues]),
+            {queue: queues[queue] for queue in sorted(largest[: self._settings.series_queues])},
+            state_totals(queues.values()),
             pending=len(self._known - queues.keys() - unread.keys()),
         )
         self._published_at = monotonic()
