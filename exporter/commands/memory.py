@@ -51,9 +51,12 @@ def memory_table(view: View) -> RenderableType:
     if memory is None:
         return Text(translator.translate("memory.off", setting="bullmq.memory.enabled"), "red")
     prefixed = several_prefixes(memory)
-    whole = make_table(_COLUMNS, [_cells(queue, prefixed=prefixed) for queue in memory["queues"]], translator)
-    fitting = Fitting(*(whole.without(_LEAST_NEEDED[:number]) for number in range(len(_LEAST_NEEDED) + 1)))
-    shown: list[RenderableType] = [fitting, Text()] if memory["queues"] else []
+    queues = memory["queues"]
+    whole = make_table(_COLUMNS, [_cells(queue, prefixed=prefixed) for queue in queues], translator)
+    empty = [name for name in MEMORY_COLUMNS if not any(column_bytes(queue, name) for queue in queues)]
+    needless = [(*empty, *_LEAST_NEEDED[:number]) for number in range(len(_LEAST_NEEDED) + 1)]
+    fitting = Fitting(*map(whole.without, needless))
+    shown: list[RenderableType] = [fitting, Text()] if queues else []
     return Group(
         Text(summary_line(memory, view["taken_at"], translator) + "\n"),
         *shown,

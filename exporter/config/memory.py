@@ -33,8 +33,8 @@ class MemorySettings(Model):
         20_000,
         ge=100,
         le=1_000_000,
-        description="jobs of a node that a survey measures at most, of all of its queues together; 12 to "
-        "40 us of the node's time each",
+        description="jobs of a node that a survey measures at most, of all of its queues together, or two of "
+        "each state of each queue where these are more; 12 to 40 us of the node's time each",
     )
     series_queues: int = Field(
         500,

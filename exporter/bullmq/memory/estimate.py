@@ -74,7 +74,7 @@ def older_than(size: int, kept: int, passes: Sequence[Sequence[JobSample]]) -> f
 
 # --- how many samples ------------------------------------------------------------------------------------
 
-_PILOT: Final = (8, 256)
+_PILOT: Final = (2, 256)
 TARGET: Final = 0.02
 """Standard error / bytes that is aimed at, of each state and of a node as a whole."""
 _SMALL: Final = 0.02  # share of a node below which the error of a state matters less than that of the node
@@ -84,7 +84,8 @@ _MOST_TIMES: Final = 1e6  # that an error is above its target, and not infinite
 
 def first_numbers(sizes: Sequence[int], most: int) -> list[int]:
     """How many jobs of each state to sample first, of `most` in all: half by their numbers of jobs, as a
-    state of many jobs may have a few large ones; and some of each state, however small it is."""
+    state of many jobs may have a few large ones; and some of each state, however small it is, at least two:
+    of very many states these may be more than `most`."""
     if not sizes:
         return []
     least = min(_PILOT[1], max(_PILOT[0], most // (4 * len(sizes))))
@@ -106,7 +107,7 @@ def further_numbers(
         # The error falls with the square root; what would be nearly all may as well be all.
         needed = ceil(number * min(each.error / allowed, _MOST_TIMES) ** 2)
         wanted.append(size if needed >= size / 2 else needed - number)
-    whole = sum(wanted)
+    whole, left = sum(wanted), max(0, left)
     if whole <= left:
         return wanted
     return [0 if number == 0 else int(number * left / whole) for number in wanted]

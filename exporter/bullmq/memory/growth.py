@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from array import array
+from typing import Final
 
 from exporter.snapshot.memory import Growth
 
@@ -13,38 +14,39 @@ LEAST_SECONDS: Final = 900.0
 _SURE: Final = 2.0  # standard errors by which it must have changed
 
 
-class _Point(NamedTuple):
-    at: float
-    size: float
-    error: float
-
-
 class Trend:
     """The sizes of one thing: few points, over a day. Where they become too many, each second one goes."""
 
-    __slots__ = ("_points",)
+    __slots__ = ("_errors", "_sizes", "_times")
 
     def __init__(self) -> None:
-        self._points: list[_Point] = []
+        # Of ten thousand queues: objects would take five times as much memory.
+        self._times = array("d")
+        self._sizes = array("d")
+        self._errors = array("d")
 
     def add(self, at: float, size: float, error: float = 0.0) -> None:
         """Its size in bytes at this time (s, monotonic), and the standard error of that."""
-        points = [point for point in self._points if at - _WINDOW <= point.at < at]
-        if len(points) >= _MOST:
-            points = points[::2]
-        self._points = [*points, _Point(at, size, error)]
+        kept = [index for index, time in enumerate(self._times) if at - _WINDOW <= time < at]
+        if len(kept) >= _MOST:
+            kept = kept[::2]
+        columns = ((self._times, at), (self._sizes, size), (self._errors, error))
+        self._times, self._sizes, self._errors = (
+            array("d", [*(column[index] for index in kept), latest]) for column, latest in columns
+        )
 
     def growth(self) -> Growth | None:
         """By least squares; None for too short a time, and where it is not told from the errors: a change by
         less than two of them may be none."""
-        points = self._points
-        if len(points) < 2:
+        times = self._times
+        if len(times) < 2:
             return None
-        seconds = points[-1].at - points[0].at
+        seconds = times[-1] - times[0]
         if seconds < LEAST_SECONDS:
             return None
-        middle = sum(point.at for point in points) / len(points)
-        spread = sum((point.at - middle) ** 2 for point in points)
-        rate = sum((point.at - middle) * point.size for point in points) / spread
-        error = sum(((point.at - middle) * point.error) ** 2 for point in points) ** 0.5 / spread
+        middle = sum(times) / len(times)
+        spread = sum((time - middle) ** 2 for time in times)
+        rate = sum((time - middle) * size for time, size in zip(times, self._sizes, strict=True)) / spread
+        errors = zip(times, self._errors, strict=True)
+        error = sum(((time - middle) * one) ** 2 for time, one in errors) ** 0.5 / spread
         return Growth(rate, seconds) if abs(rate) >= _SURE * error else None

@@ -82,7 +82,7 @@ def test_the_first_samples_are_at_most_as_many_as_there_may_be(sizes: list[int],
     numbers = first_numbers(sizes, most)
     assert all(0 <= number <= size for number, size in zip(numbers, sizes, strict=True))
     assert all(number > 0 for number, size in zip(numbers, sizes, strict=True) if size)
-    assert sum(numbers) <= most / 2 + max(most / 4, 8 * len(sizes))
+    assert sum(numbers) <= most / 2 + max(most / 4, 2 * len(sizes))
 
 
 def test_further_samples_go_where_the_error_is() -> None:
@@ -103,7 +103,7 @@ def test_a_small_state_may_have_a_larger_error() -> None:
 
 @given(
     st.lists(st.tuples(st.floats(0, 1e12), st.floats(0, 1e12), st.integers(0, 10**6)), max_size=20),
-    st.integers(0, 10_000),
+    st.integers(-100, 10_000),
 )
 def test_further_samples_are_never_more_than_are_left(
     states: list[tuple[float, float, int]], left: int
@@ -111,7 +111,7 @@ def test_further_samples_are_never_more_than_are_left(
     estimates = [Estimate(total, error) for total, error, _ in states]
     sizes = [size for *_, size in states]
     numbers = further_numbers(estimates, sizes, [min(size, 50) for size in sizes], left)
-    assert sum(numbers) <= left
+    assert sum(numbers) <= max(0, left)
     assert all(0 <= number <= size for number, size in zip(numbers, sizes, strict=True))
 
 
