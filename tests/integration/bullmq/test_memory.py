@@ -19,7 +19,7 @@ from lab.cluster import LocalCluster, start_cluster
 from lab.deadline import wait_until
 from lab.driver import Driver
 from lab.redis import RedisServer, start_redis
-from service.clock import Deadline
+from service.clock import Deadline, monotonic
 from service.units import size
 from tests.support.acl import READER, rules
 from tests.support.bullmq import Watch, WatchOf
@@ -190,12 +190,37 @@ def test_a_server_that_is_gone_leaves_what_was_known_for_a_while(watch: WatchOf)
         assert memory.memory().nodes == {}
 
 
+def test_what_is_old_is_not_served(
+    server: RedisServer, watch: WatchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with two_queues(server):
+        monitor = watch(server)
+        monitor.discovery.discover_once(Deadline.after(20))
+        memory = MemoryWatch(monitor.deployment, monitor.discovery, FAST)
+        memory.survey_once(Deadline.after(20))
+    assert memory.memory().queues
+    later = monotonic() + 10 * FAST.interval_seconds
+    monkeypatch.setattr("exporter.bullmq.memory.watch.monotonic", lambda: later)
+    assert memory.memory() == MeasuredMemory()
+
+
+def test_the_largest_queues_have_series(server: RedisServer, watch: WatchOf) -> None:
+    server.cli("flushall")
+    with two_queues(server):
+        memory = measured(watch(server), MemorySettings(redis_ratio=0.1, series_queues=1))
+    assert list(memory.published) == [QueueId("bull", "mail")]
+    assert len(memory.queues) == 2
+    assert memory.totals["waiting"] == sum(
+        round(queue.states["waiting"].bytes) for queue in memory.queues.values()
+    )
+
+
 @contextmanager
-def two_queues(server: RedisServer) -> Iterator[None]:
+def two_queues(server: RedisServer) -> Iterator[BullMQ]:
     with BullMQ(6, url=server.url) as bullmq:
         bullmq.add_bulk("mail", 30)
         bullmq.add_bulk("quiet", 1)
-        yield
+        yield bullmq
 
 
 def test_without_an_exporter_the_command_measures_by_itself(server: RedisServer) -> None:
