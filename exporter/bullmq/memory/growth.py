@@ -11,7 +11,7 @@ _MOST: Final = 24  # points of one trend
 _WINDOW: Final = 86_400.0
 LEAST_SECONDS: Final = 900.0
 """For how long something must be known before its growth is: what is shorter is a wave, not a trend."""
-_SURE: Final = 2.0  # standard errors by which it must have changed
+_SURE: Final = 3.0  # standard errors by which it must have changed: of many queues one is off by two
 
 
 class Trend:
@@ -37,7 +37,7 @@ class Trend:
 
     def growth(self) -> Growth | None:
         """By least squares; None for too short a time, and where it is not told from the errors: a change by
-        less than two of them may be none."""
+        less than three of them may be none."""
         times = self._times
         if len(times) < 2:
             return None

@@ -32,7 +32,9 @@ _SEARCH_PAUSE: Final = 1.0
 _REQUEST_SECONDS: Final = 5.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.02, 30.0
 _STALE_ROUNDS: Final = 3
-_MOST_ONCE: Final = 2000  # jobs of a node in a survey that a person waits for
+# Of a survey that a person waits for: jobs of a node, and the share of its time.
+_MOST_ONCE: Final = 2000
+_RATIO_ONCE: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class MemoryWatch:
         self._slowdown = slowdown
         self._with_nodes = nodes
         self._samples = settings.samples
+        self._ratio = settings.redis_ratio
         self._runs: dict[str, _Run] = {}
         self._begun = 0.0
         self._next = monotonic() + first_after
@@ -112,8 +115,9 @@ class MemoryWatch:
         return min(_LONGEST_PAUSE, max(_LEAST_PAUSE, due - monotonic()))
 
     def survey_once(self, deadline: Deadline) -> None:
-        """One survey of fewer jobs, for a person who waits for it; what is not read by then is `pending`."""
+        """One survey of fewer jobs in less time, for a person who waits; what is not read by then is `pending`."""
         self._samples = min(self._settings.samples, _MOST_ONCE)
+        self._ratio = max(self._settings.redis_ratio, _RATIO_ONCE)
         self._begin(deadline)
         never = threading.Event()
         while self._runs and not deadline.passed():
@@ -175,7 +179,7 @@ class MemoryWatch:
             used = seconds_between(first, last)
             used = outcome.took if used is None else used
             self.redis_seconds += used
-            pause = used / self._settings.redis_ratio * max(1.0, self._slowdown())
+            pause = used / self._ratio * max(1.0, self._slowdown())
             run.due = monotonic() + max(_LEAST_PAUSE, pause)
             try:
                 run.request = run.requests.send(replies)
