@@ -114,8 +114,9 @@ class RedisSettings(Model):
         gt=0,
         le=1,
         description="share of a core of each node that the exporter may use between collections, to find "
-        "queues, follow their events and read schedulers; above it this slows down, up to ten times. Not "
-        "limited by default: of a busy node, and of one far away, more is measured than is used",
+        "queues, follow their events, read schedulers and measure memory; above it this slows down, up to "
+        "ten times. Not limited by default: of a busy node, and of one far away, more is measured than is "
+        "used",
     )
 
 

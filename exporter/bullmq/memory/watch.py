@@ -115,7 +115,7 @@ class MemoryWatch:
         return min(_LONGEST_PAUSE, max(_LEAST_PAUSE, due - monotonic()))
 
     def survey_once(self, deadline: Deadline) -> None:
-        """One survey of fewer jobs in less time, for a person who waits; what is not read by then is `pending`."""
+        """One survey of fewer jobs in less time, for a person who waits; the rest is `pending`."""
         self._samples = min(self._settings.samples, _MOST_ONCE)
         self._ratio = max(self._settings.redis_ratio, _RATIO_ONCE)
         self._begin(deadline)

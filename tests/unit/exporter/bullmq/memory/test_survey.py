@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from itertools import cycle
+from math import isfinite
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.bullmq.memory.commands import SIZES_COMMANDS, USAGE_COMMANDS, seconds_between, timed
 from exporter.bullmq.memory.survey import Survey, survey
@@ -164,3 +168,34 @@ def test_a_request_between_two_looks_at_the_clock() -> None:
     for odd in odd_ones:
         assert seconds_between(odd, [b"101", b"0"]) is None
     assert seconds_between([b"101", b"0"], [b"100", b"0"]) is None  # the clock was set back
+
+
+ANY_REPLY = st.recursive(
+    st.none()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.binary(max_size=8)
+    | st.sampled_from([ReplyError("WRONGTYPE no"), ReplyError("MOVED 1 a:1"), ReplyError("NOPERM no")]),
+    lambda replies: st.lists(replies, max_size=3),
+    max_leaves=3,
+)
+
+
+@given(st.lists(ANY_REPLY, min_size=1, max_size=30), st.integers(1, 3))
+def test_whatever_is_answered_is_read_or_left_out(answers: list[Reply], number: int) -> None:
+    """Also a server that is none of Redis', and lists of 2**62 jobs: the samples are bounded all the same."""
+    queues = [QueueId("bull", f"q{index}") for index in range(number)]
+    requests = survey(queues, 200, random.Random(1).random)
+    request, commands, replies = next(requests), 0, cycle(answers)
+    result = None
+    while result is None:
+        commands += request.replies
+        try:
+            request = requests.send([next(replies) for _ in range(request.replies)])
+        except StopIteration as ended:
+            result = cast("Survey", ended.value)
+    assert result.measured.keys() | result.unread.keys() == set(queues)
+    assert commands <= number * SIZES_COMMANDS + (200 + 2 * 9 * number) * (1 + USAGE_COMMANDS)
+    for states in result.measured.values():
+        assert all(
+            isfinite(state.bytes) and state.bytes >= 0 and state.error >= 0 for state in states.values()
+        )
