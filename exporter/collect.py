@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.memory.watch import MemoryWatch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
@@ -55,6 +56,7 @@ class Parts:
     schedulers: SchedulerWatch | None = None
     work: WorkHistory | None = None
     push: Callable[[], PushState] | None = None
+    memory: MemoryWatch | None = None
 
 
 def _redis(parts: Parts) -> SourceReader | None:
@@ -70,7 +72,12 @@ def _host(parts: Parts) -> SourceReader | None:
 
 def _bullmq(parts: Parts) -> SourceReader:
     source = BullMQSource(
-        parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower, parts.schedulers
+        parts.deployment,
+        parts.discovery,
+        parts.settings.bullmq,
+        parts.follower,
+        parts.schedulers,
+        parts.memory,
     )
     bull, work = parts.bull, parts.work
 

@@ -15,6 +15,7 @@ from exporter.background.series import BackgroundUse
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.memory.watch import MemoryWatch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
@@ -85,11 +86,19 @@ class Exporter:
             if settings.bullmq.schedulers.enabled
             else None
         )
+        memory = (
+            MemoryWatch(
+                self._deployment, discovery, settings.bullmq.memory, self._slowdown, nodes=shard.first
+            )
+            if settings.bullmq.memory.enabled
+            else None
+        )
         work = WorkHistory()
         self._version = version("oxherd")
         self._pusher = pusher = self._make_pusher(settings)
         parts = Parts(
             *(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work),
+            memory=memory,
             push=pusher.state if pusher else None,
         )
         collector = Collector(make_sources(parts))
@@ -139,6 +148,7 @@ class Exporter:
                 if schedulers
                 else []
             ),
+            *([Supervised("memory", switch.gated(memory.step), max_age=_LATE_SECONDS)] if memory else ()),
             *(
                 [
                     Supervised(

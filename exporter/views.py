@@ -25,6 +25,7 @@ from exporter.derived import (
 )
 from exporter.health import Health, Issue
 from exporter.jobs.views import failed_reasons_view, job_names_view
+from exporter.memory.view import memory_view
 from exporter.snapshot.histogram import average
 from exporter.snapshot.host import HostRates, HostState, ProcessState
 from exporter.snapshot.probes import ProbeState
@@ -106,17 +107,20 @@ def status_view(assessment: Assessment | None, about: About) -> View:
             "sources": [],
             "redis": None,
             "queues": None,
+            "memory": None,
             "host": None,
             "process": None,
             "probes": None,
         }
     snapshot = assessment.snapshot
+    queues = value_or_none(snapshot.bullmq)
     return view | {
         "taken_at": snapshot.taken_at,
         "health": _health(assessment.health),
         "sources": [_source(name, getattr(snapshot, name), about.shard) for name in SNAPSHOT_PARTS],
         "redis": _redis(value_or_none(snapshot.redis)),
-        "queues": _queues(value_or_none(snapshot.bullmq), assessment.health),
+        "queues": _queues(queues, assessment.health),
+        "memory": memory_view(queues.memory if queues else None),
         "host": _host(value_or_none(snapshot.host), snapshot.taken_at),
         "process": _process(value_or_none(snapshot.process)),
         "probes": _probes(value_or_none(snapshot.probes)),

@@ -12,6 +12,7 @@ from deploy.dashboards.common import (
     SCALING_EVENTS,
     rate,
 )
+from deploy.dashboards.memory import memory_row
 from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 _PER = "sum by (prefix, queue)"
@@ -323,7 +324,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
         "Oxherd / Queues",
         "Which queue has problems, and why?",
         [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
-        [table, schedulers, budget, details],
+        [table, memory_row(), schedulers, budget, details],
         [FAILOVER_EVENTS, SCALING_EVENTS],
     )
 

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 
 from exporter.commands import tables
 from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
+from exporter.commands.memory import memory_data, memory_exit_code, memory_table
 from exporter.commands.one_queue import chosen_table, select_queues
 from exporter.commands.view_source import (
     FallbackSource,
@@ -52,13 +53,15 @@ VIEW_COMMANDS: Final[Mapping[str, ViewCommand]] = {
         tables.redis_table, lambda view: view["redis"], lambda view: area_exit_code(view, "redis")
     ),
     "queues": ViewCommand(tables.queues_table, _queues_data, lambda view: area_exit_code(view, "bullmq")),
+    "memory": ViewCommand(memory_table, memory_data, memory_exit_code),
 }
 
 
 def choose_source(
-    environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool
+    environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool, memory: bool = False
 ) -> ViewSource:
-    """The source of the view: the exporter at `url` if it is set, or all shards at several URLs.
+    """The source of the view: the exporter at `url` if it is set, or all shards at several URLs. `memory`: a
+    local collection measures the memory of the queues too.
 
     Otherwise all shards of the settings, else the exporter that these settings would start or, if none
     listens there, a local collection.
@@ -72,11 +75,11 @@ def choose_source(
     loaded = read_exporter_settings(environ, config=config, notify=_note)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the output reports problems
     if local:
-        return LocalSource(loaded)
+        return LocalSource(loaded, memory=memory)
     if loaded.model.shard_urls:
         return remote_source(loaded.model.shard_urls, key_from_settings(loaded.model.api))
     remote = RemoteSource(local_url(loaded.model.listen), key_from_settings(loaded.model.api))
-    return FallbackSource(remote, lambda: LocalSource(loaded), notify=_note)
+    return FallbackSource(remote, lambda: LocalSource(loaded, memory=memory), notify=_note)
 
 
 def of_queues(names: Sequence[str]) -> ViewCommand:

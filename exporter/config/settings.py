@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, create_model
 from pydantic.fields import FieldInfo
 
 from exporter.condition_table import CONDITION_TABLE
+from exporter.config.memory import MemorySettings
 from exporter.config.otlp import OtlpSettings
 from exporter.config.shard import QueueShard, check_shard, parse_shard
 from service.api.settings import ApiSettings
@@ -117,8 +118,9 @@ class RedisSettings(Model):
         gt=0,
         le=1,
         description="share of a core of each node that the exporter may use between collections, to find "
-        "queues, follow their events and read schedulers; above it this slows down, up to ten times. Not "
-        "limited by default: of a busy node, and of one far away, more is measured than is used",
+        "queues, follow their events, read schedulers and measure memory; above it this slows down, up to "
+        "ten times. Not limited by default: of a busy node, and of one far away, more is measured than is "
+        "used",
     )
 
 
@@ -251,6 +253,7 @@ class BullMQSettings(Model):
         10.0, gt=0, le=MOST_JOBS_AT_ONCE, description="jobs that count as the full load of one worker"
     )
     schedulers: SchedulerSettings = SchedulerSettings()
+    memory: MemorySettings = MemorySettings()
     settings: tuple[QueueSettings, ...] = Field((), description="settings for some of the queues")
 
     def job_names_of(self, queue: str) -> int:

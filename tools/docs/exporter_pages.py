@@ -9,7 +9,18 @@ from exporter.background.series import SLOWDOWN, SLOWDOWN_HELP, USED, USED_HELP,
 from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
-from exporter.metrics import bullmq, cluster, events, health, host, internal, job_names, probes, redis
+from exporter.metrics import (
+    bullmq,
+    cluster,
+    events,
+    health,
+    host,
+    internal,
+    job_names,
+    memory,
+    probes,
+    redis,
+)
 from exporter.otlp.series import OTLP_SERIES
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
@@ -60,6 +71,11 @@ _SECTIONS: Final = (
         "BullMQ, by the names of jobs",
         "What they are, and what they cost: [Jobs by name](job-names.md).",
         job_names.FAMILIES,
+    ),
+    (
+        "Memory, sampled",
+        "What is measured, and how sure it is: [Which queue takes the memory](memory.md).",
+        memory.FAMILIES,
     ),
     ("Host", "Disabled by `host.enabled: false`, where node_exporter runs anyway.", host.FAMILIES),
     (

@@ -31,6 +31,7 @@ QUESTIONS = [
     "queue_metrics",
     "monitoring_status",
 ]
+"""Without `queue_memory`, which is not measured here."""
 
 
 @pytest.fixture
