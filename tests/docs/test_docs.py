@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.metrics.families import FAMILIES
 from tools.docs import __main__ as docs
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,11 @@ PAGES = sorted(path for path in ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*
 @pytest.mark.parametrize("name", docs.PAGES)
 def test_a_generated_page_matches_the_declarations(name: str) -> None:
     assert (docs.DOCS / name).read_text() == docs.PAGES[name](), "run make docs"
+
+
+def test_every_family_has_its_row() -> None:
+    page = docs.PAGES["metrics.md"]()
+    assert [family.name for family in FAMILIES if f"| `{family.name}` |" not in page] == []
 
 
 @pytest.mark.parametrize("name", [name for name in docs.PAGES if name.endswith(".md")])
