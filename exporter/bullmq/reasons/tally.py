@@ -100,7 +100,9 @@ class ReasonTally:
         others = [(text, known) for text, known in self._known.items() if text != new]
         unlabelled = [(text, known) for text, known in others if known.labelled is None]
         text, known = min(unlabelled or others, key=lambda item: (item[1].count, item[1].last))
-        self._unlabel(known)
+        if known.labelled is not None:
+            self._unlabel(known)
+            self._budget.freed()
         del self._known[text]
 
     # --- over a restart ----------------------------------------------------------------------------------
@@ -119,6 +121,7 @@ class ReasonTally:
         """Continue from a dump whose every part was looked at, within the bounds of now."""
         self._snapshot = None
         self._known, self._other, self.labels = {}, dumped["other"], 0
+        self._budget.freed()
         for text, count, first, last, job, labelled in dumped["known"][:_MOST_KNOWN]:
             if text in self._known:
                 continue
