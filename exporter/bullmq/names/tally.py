@@ -11,8 +11,15 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from exporter.bullmq.names.folding import LONGEST_JOB_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
+from exporter.bullmq.names.folding import (
+    LONGEST_JOB_NAME,
+    LONGEST_NAME_READ,
+    OTHER_NAMES,
+    UNKNOWN_NAME,
+    folded_name,
+)
 from exporter.bullmq.tallies.durations import Durations, in_ms
+from exporter.bullmq.tallies.known_texts import KnownTexts
 from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.job_names import JobName, JobNames, NativeOfName
 
@@ -33,6 +40,8 @@ _GONE_MS: Final = 24 * _FADE_MS
 _SAVED_JOBS: Final = 10_000
 _MOST_FAILED: Final = 1000
 _EVICTION_DIVISOR: Final = 8
+_NEVER: Final = 1 << 200
+"""A size that no name has."""
 
 
 class _Counts:
@@ -82,8 +91,9 @@ class NameTally:
         *,
         native: bool = False,
         max_jobs: int = MAX_REMEMBERED_NAMES,
+        texts: KnownTexts | None = None,
     ) -> None:
-        """At most `most` names have series of their own."""
+        """At most `most` names have series of their own. What `texts` has no time for is `other`."""
         self.labels = 0
         self.most_labels: Final = most
         self._budget = budget
@@ -92,6 +102,9 @@ class NameTally:
         self._native = native
         self._max_jobs = max_jobs
         self._other, self._unknown = self._new_counts(), self._new_counts()
+        self._texts = KnownTexts(folded_name, LONGEST_NAME_READ) if texts is None else texts
+        self._unread = _Name("", self._other)  # all jobs whose name there was no time for
+        self._unread.next = _NEVER
         self._folded: dict[bytes, str] = {}  # of the names that come again: a third of the time of an event
         self._names: dict[str, _Name] = {}
         self._jobs: dict[bytes, str] = {}
@@ -193,12 +206,16 @@ class NameTally:
     def _fold(self, raw_name: bytes) -> str:
         if len(self._folded) >= MOST_KNOWN:
             self._folded.clear()
-        text = folded_name(raw_name)
+        text = self._texts.get(raw_name)
+        if text is None:
+            return self._unread.text
         if len(raw_name) <= LONGEST_JOB_NAME:
             self._folded[raw_name] = text
         return text
 
     def _new_name(self, text: str) -> _Name:
+        if text == self._unread.text:
+            return self._unread
         if len(self._names) >= MOST_KNOWN:
             self._forget_small()
         name = self._names[text] = _Name(text, self._other)
@@ -244,8 +261,8 @@ class NameTally:
             del self._names[name.text]
 
     def _fade(self, ms: int) -> None:
-        """Halve what shares are made of, and forget the names that are gone; where the clock went back, as that
-        of a stream that was created again, only begin again."""
+        """Halve what shares are made of, and forget the names that are gone; where the clock went back, as
+        that of a stream that was created again, only begin again."""
         begun = 0 < self._fade_at <= ms
         self._faded, self._fade_at = ms, ms + _FADE_MS
         if not begun:
@@ -296,7 +313,12 @@ class NameTally:
         `durations` only where they have the same buckets. Raises ValueError, TypeError or OverflowError where
         these are none."""
         tally = NameTally(
-            self._budget, self.most_labels, self._bounds, native=self._native, max_jobs=self._max_jobs
+            self._budget,
+            self.most_labels,
+            self._bounds,
+            native=self._native,
+            max_jobs=self._max_jobs,
+            texts=self._texts,
         )
         tally._load(tally._other, dumped["other"], durations=durations)
         tally._load(tally._unknown, dumped["unknown"], durations=durations)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from exporter.bullmq.reasons.masking import masked_reason
+from exporter.bullmq.reasons.masking import LONGEST_READ, masked_reason
+from exporter.bullmq.tallies.known_texts import KnownTexts
 from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.queues import FailedReason, FailedReasons
 
@@ -42,11 +43,12 @@ class _Known:
 class ReasonTally:
     """Of one queue. What `snapshot` returns is for any thread."""
 
-    def __init__(self, budget: LabelBudget, most: int) -> None:
-        """At most `most` reasons have a label of their own."""
+    def __init__(self, budget: LabelBudget, most: int, texts: KnownTexts | None = None) -> None:
+        """At most `most` reasons have a label of their own. What `texts` has no time for is `other`."""
         self.labels = 0
         self.most_labels: Final = most
         self._budget = budget
+        self._texts = KnownTexts(masked_reason, LONGEST_READ) if texts is None else texts
         self._known: dict[str, _Known] = {}
         self._other = 0
         self._snapshot: FailedReasons | None = None
@@ -54,7 +56,10 @@ class ReasonTally:
     def add(self, reason: bytes, job: bytes, ms: int) -> None:
         """A job failed at this time of Redis."""
         self._snapshot = None
-        text = masked_reason(reason)
+        text = self._texts.get(reason)
+        if text is None:
+            self._other += 1
+            return
         known = self._known.get(text)
         if known is None:
             known = self._known[text] = _Known(ms)

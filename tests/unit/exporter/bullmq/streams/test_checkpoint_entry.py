@@ -65,7 +65,7 @@ def test_what_many_are_called_together_is_no_name(text: str) -> None:
 
 
 def test_what_all_reasons_are_called_together_is_no_reason() -> None:
-    with pytest.raises(CheckpointEntryError, match="^known: should have no reason other$"):
+    with pytest.raises(CheckpointEntryError, match=r"^known: should have no reason other$"):
         check_entry(broken(entry(), "jobs.reasons.known.0.0", "other"))
 
 
