@@ -35,7 +35,8 @@ def select_queues(view: View, names: Sequence[str]) -> View:
     found = [*queues, *unread]
     for name in names:
         if not any(_is_of(each, [name]) for each in found):
-            raise UnknownQueueError(_unknown(name, [*state["queues"], *state["unread"]]))
+            text = _unknown(name, [*state["queues"], *state["unread"]])
+            raise UnknownQueueError("; ".join([text, *_not_all(view)]))
     ids = {(each["prefix"], each["name"]) for each in found}
     search = {**(state.get("search") or {}), "passed_over": [], "refused": [], "left_out": []}
     selected = {**state, "queues": queues, "unread": unread, "problems": [], "search": search}
@@ -63,7 +64,17 @@ def _is_of(queue: View, names: Sequence[str]) -> bool:
 def _unknown(name: str, queues: Sequence[View]) -> str:
     near = get_close_matches(name, [each["name"] for each in queues], n=_NEAR)
     meant = f"; did you mean {' or '.join(map(printable, near))}?" if near else ""
-    return f"no queue {printable(name)}{meant}"
+    shown = printable(name) or "''"
+    return f"no queue {shown}{meant}"
+
+
+def _not_all(view: View) -> list[str]:
+    """Why there may be such a queue although it is not in this view."""
+    shard = view.get("shard") or {}
+    missing = [printable(text) for text in shard.get("missing") or ()]
+    if not missing and shard.get("number") is not None:
+        missing = [f"this is shard {shard['number']} of {shard['shards']}"]
+    return [*missing, *([] if view["queues"]["discovered"] else ["the search for queues has not ended yet"])]
 
 
 def _issue_of(issue: View, ids: set[tuple[str, str]]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from exporter.commands import tables
 from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
 from exporter.commands.memory import memory_data, memory_exit_code, memory_table
-from exporter.commands.one_queue import chosen_table, select_queues
+from exporter.commands.one_queue import UnknownQueueError, chosen_table, select_queues
 from exporter.commands.view_source import (
     FallbackSource,
     LocalSource,
@@ -95,7 +95,8 @@ def of_queues(names: Sequence[str]) -> ViewCommand:
 def run_view_command(command: ViewCommand, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every `watch` seconds, until interrupted.
 
-    Raises ConfigError and StatusError for the first view only; `watch` continues while the exporter is down.
+    Raises ConfigError, StatusError and UnknownQueueError for the first view only; `watch` continues while the
+    exporter is down, and where it does not know a queue, as after its start.
     """
     console = make_console()
     code = _print(command, source.view(), console, as_json=as_json)
@@ -107,7 +108,7 @@ def run_view_command(command: ViewCommand, source: ViewSource, *, as_json: bool,
             if console.is_terminal and not as_json:
                 console.clear()
             code = _print(command, view, console, as_json=as_json)
-        except StatusError as error:
+        except (StatusError, UnknownQueueError) as error:
             _note(str(error))
     return code
 

@@ -27,9 +27,11 @@ from exporter.bullmq.bull.reading import (
 from exporter.bullmq.bull.subscription import Subscription
 from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.reasons.masking import LONGEST_READ, REASONS_READ_PER_SECOND, masked_reason
 from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.search.ask import ask_owners
 from exporter.bullmq.streams.rates import RateHistory
+from exporter.bullmq.tallies.known_texts import BURST_SECONDS, KnownTexts
 from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.config.settings import BullMQSettings
 from exporter.redis.deployment import Deployment
@@ -37,6 +39,7 @@ from exporter.redis.protocol import Reply
 from exporter.snapshot.queues import AllRates, BullMQState, Events, EventTotals, QueueId, QueueRates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
+from service.rate_limit import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +105,8 @@ class BullFollower:
         self._buckets = settings.event_buckets
         self._native = settings.histograms != "classic"
         self._reasons = LabelBudget(settings.max_failed_reasons)
+        bucket = TokenBucket(REASONS_READ_PER_SECOND, BURST_SECONDS * REASONS_READ_PER_SECOND)
+        self._texts = KnownTexts(masked_reason, LONGEST_READ, bucket.take)
         self._most_reasons = settings.failed_reasons
         self._queues: dict[QueueId, _Queue] = {}
         self._by_base: dict[bytes, _Queue] = {}
@@ -200,7 +205,7 @@ class BullFollower:
                 self._disconnect(str(error))
 
     def _new_jobs(self) -> BullJobs:
-        reasons = ReasonTally(self._reasons, self._most_reasons) if self._most_reasons else None
+        reasons = ReasonTally(self._reasons, self._most_reasons, self._texts) if self._most_reasons else None
         return BullJobs(now(), self._buckets, native=self._native, reasons=reasons)
 
     def _share(self, elsewhere: Collection[QueueId]) -> None:

@@ -6,20 +6,22 @@ A name is the text of a program, and one that carries an id (`report-8842`) woul
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from exporter.bullmq.reasons.masking import without_ids
 
 LONGEST_JOB_NAME: Final = 80
 """Letters of a folded name at most."""
+NAMES_READ_PER_SECOND: Final = 400_000
+"""Bytes of new names a second, as `KnownTexts` counts them: about a tenth of a core."""
 NO_NAME: Final = "(no name)"
 OTHER_NAMES: Final = "other"
 """What all jobs are called together whose name has no series of its own: no name is."""
 UNKNOWN_NAME: Final = "unknown"
 """What all jobs are called together that were added before it was read who adds: no name is."""
 
-_LONGEST_READ: Final = 500  # bytes: a name may be a payload
+LONGEST_NAME_READ: Final = 500
+"""Bytes of a name that are looked at: it may be a payload."""
 _NUMBERS: Final = re.compile(r"\d{2,}|(?<![A-Za-z\d])\d")  # the 2 of `v2` and `oauth2` stays
 _REPEATED: Final = re.compile(r"#(?:[-_.:/,#]*#)+")
 _SPACES: Final = re.compile(r"\s+")
@@ -27,12 +29,7 @@ _SPACES: Final = re.compile(r"\s+")
 
 def folded_name(name: bytes) -> str:
     """The name with `#` for numbers, and `<id>` and the like for what is one job's."""
-    return _folded(name[:_LONGEST_READ])
-
-
-@lru_cache(maxsize=4096)
-def _folded(name: bytes) -> str:
-    text = name.decode("utf-8", "replace")
+    text = name[:LONGEST_NAME_READ].decode("utf-8", "replace")
     if not text.isprintable():
         text = "".join(sign if sign.isprintable() else " " for sign in text)
     text = _REPEATED.sub("#", _NUMBERS.sub("#", without_ids(text)))

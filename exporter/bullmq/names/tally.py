@@ -11,8 +11,15 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from exporter.bullmq.names.folding import LONGEST_JOB_NAME, OTHER_NAMES, UNKNOWN_NAME, folded_name
+from exporter.bullmq.names.folding import (
+    LONGEST_JOB_NAME,
+    LONGEST_NAME_READ,
+    OTHER_NAMES,
+    UNKNOWN_NAME,
+    folded_name,
+)
 from exporter.bullmq.tallies.durations import Durations, in_ms
+from exporter.bullmq.tallies.known_texts import KnownTexts
 from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.job_names import JobName, JobNames, NativeOfName
 
@@ -33,6 +40,8 @@ _GONE_MS: Final = 24 * _FADE_MS
 _SAVED_JOBS: Final = 10_000
 _MOST_FAILED: Final = 1000
 _EVICTION_DIVISOR: Final = 8
+_NEVER: Final = 1 << 200
+"""A size that no name has."""
 
 
 class _Counts:
@@ -82,8 +91,9 @@ class NameTally:
         *,
         native: bool = False,
         max_jobs: int = MAX_REMEMBERED_NAMES,
+        texts: KnownTexts | None = None,
     ) -> None:
-        """At most `most` names have series of their own."""
+        """At most `most` names have series of their own. What `texts` has no time for is `other`."""
         self.labels = 0
         self.most_labels: Final = most
         self._budget = budget
@@ -92,12 +102,15 @@ class NameTally:
         self._native = native
         self._max_jobs = max_jobs
         self._other, self._unknown = self._new_counts(), self._new_counts()
+        self._texts = KnownTexts(folded_name, LONGEST_NAME_READ) if texts is None else texts
+        self._unread = _Name("", self._other)  # all jobs whose name there was no time for
+        self._unread.next = _NEVER
         self._folded: dict[bytes, str] = {}  # of the names that come again: a third of the time of an event
         self._names: dict[str, _Name] = {}
         self._jobs: dict[bytes, str] = {}
         self._failed: dict[bytes, str] = {}  # the last ones: people retry them by hand
         self._total_jobs = self._total_ms = 0
-        self._fade_at = 0
+        self._faded = self._fade_at = 0  # ms of Redis
 
     @property
     def remembered(self) -> int:
@@ -133,7 +146,7 @@ class NameTally:
         counts = self._unknown if text is None else (self._names.get(text) or self._new_name(text)).counts
         counts.wait.add(wait_ms, self._bounds_ms)
         counts.frozen = None
-        if ms >= self._fade_at:
+        if not self._faded <= ms < self._fade_at:
             self._fade(ms)
 
     def ended(self, job: bytes, outcome: str, run_ms: int | None) -> None:
@@ -165,7 +178,7 @@ class NameTally:
     def back(self, job: bytes) -> None:
         """A job that had failed for good is to be run again."""
         if (text := self._failed.pop(job, None)) is not None:
-            self._jobs[job] = text
+            self._jobs.setdefault(job, text)  # another job may have the id by now
 
     def removed(self, job: bytes) -> None:
         """A job is gone without an outcome."""
@@ -193,12 +206,16 @@ class NameTally:
     def _fold(self, raw_name: bytes) -> str:
         if len(self._folded) >= MOST_KNOWN:
             self._folded.clear()
-        text = folded_name(raw_name)
+        text = self._texts.get(raw_name)
+        if text is None:
+            return self._unread.text
         if len(raw_name) <= LONGEST_JOB_NAME:
             self._folded[raw_name] = text
         return text
 
     def _new_name(self, text: str) -> _Name:
+        if text == self._unread.text:
+            return self._unread
         if len(self._names) >= MOST_KNOWN:
             self._forget_small()
         name = self._names[text] = _Name(text, self._other)
@@ -212,7 +229,7 @@ class NameTally:
     def _consider(self, name: _Name) -> None:
         """Give the name series if there is room, or if it is much larger than one that has some; looked at
         only as it doubles."""
-        name.next = 2 * max(name.jobs, name.ms // _JOB_MS, 1)
+        name.next = _next(name)
         if name.labelled:
             return
         if not self._budget.take(self):
@@ -223,12 +240,15 @@ class NameTally:
             if _SMALL * self._share(smallest) >= self._share(name):
                 return
             self._unlabel(smallest)
-        name.counts, name.labelled = self._new_counts(), True
-        self.labels += 1
+        self._label(name)
 
     def _share(self, name: _Name) -> float:
         """Of the jobs or of the time of the queue, whichever is more."""
         return max(name.jobs / max(1, self._total_jobs), name.ms / max(1, self._total_ms))
+
+    def _label(self, name: _Name) -> None:
+        name.counts, name.labelled = self._new_counts(), True
+        self.labels += 1
 
     def _unlabel(self, name: _Name) -> None:
         name.counts, name.labelled = self._other, False
@@ -241,9 +261,13 @@ class NameTally:
             del self._names[name.text]
 
     def _fade(self, ms: int) -> None:
-        """Halve what shares are made of, and forget the names that are gone."""
-        begun, self._fade_at = self._fade_at, ms + _FADE_MS
+        """Halve what shares are made of, and forget the names that are gone; where the clock went back, as
+        that of a stream that was created again, only begin again."""
+        begun = 0 < self._fade_at <= ms
+        self._faded, self._fade_at = ms, ms + _FADE_MS
         if not begun:
+            for name in self._names.values():
+                name.last = min(name.last, ms) or ms
             return
         for name in list(self._names.values()):
             if name.seen or not name.last:
@@ -251,10 +275,14 @@ class NameTally:
             elif ms - name.last >= _GONE_MS:
                 if name.labelled:
                     self._unlabel(name)
+                    self._budget.freed()
                 del self._names[name.text]
             name.jobs >>= 1
             name.ms >>= 1
             name.next = max(1, name.next >> 1)
+        self._add_up()
+
+    def _add_up(self) -> None:
         self._total_jobs = sum(name.jobs for name in self._names.values())
         self._total_ms = sum(name.ms for name in self._names.values())
 
@@ -266,7 +294,13 @@ class NameTally:
         newest = islice(self._jobs.items(), max(0, len(self._jobs) - _SAVED_JOBS), None)
         return {
             "names": [
-                [name.text, name.last, self._dumped(name.counts) if name.labelled else None]
+                [
+                    name.text,
+                    self._faded if name.seen else name.last,
+                    name.jobs,
+                    name.ms,
+                    self._dumped(name.counts) if name.labelled else None,
+                ]
                 for name in self._names.values()
             ],
             "other": self._dumped(self._other),
@@ -279,19 +313,27 @@ class NameTally:
         `durations` only where they have the same buckets. Raises ValueError, TypeError or OverflowError where
         these are none."""
         tally = NameTally(
-            self._budget, self.most_labels, self._bounds, native=self._native, max_jobs=self._max_jobs
+            self._budget,
+            self.most_labels,
+            self._bounds,
+            native=self._native,
+            max_jobs=self._max_jobs,
+            texts=self._texts,
         )
         tally._load(tally._other, dumped["other"], durations=durations)
         tally._load(tally._unknown, dumped["unknown"], durations=durations)
         texts = []
-        for text, last, counts in dumped["names"][:MOST_KNOWN]:
+        for text, last, jobs, ms, counts in dumped["names"][:MOST_KNOWN]:
             texts.append(text)
             name = tally._names.get(text) or tally._new_name(text)
-            name.last = last
+            name.last, name.jobs, name.ms = last, jobs, ms
+            name.next = _next(name)
             if counts is not None and not name.labelled and self._budget.take(tally):
-                name.counts, name.labelled = tally._new_counts(), True
-                tally.labels += 1
+                tally._label(name)
                 tally._load(name.counts, counts, durations=durations)
+        tally._add_up()
+        if faded := max((name.last for name in tally._names.values()), default=0):
+            tally._faded, tally._fade_at = faded, faded + _FADE_MS
         for job, number in dumped["jobs"][-self._max_jobs :]:
             if number < len(texts):
                 tally._jobs[job.encode("latin-1")] = texts[number]
@@ -312,3 +354,8 @@ class NameTally:
             if durations and (native is not None or not self._native):
                 each.restore(classic, native)
         counts.frozen = None
+
+
+def _next(name: _Name) -> int:
+    """The size at which a name of this one is looked at again."""
+    return 2 * max(name.jobs, name.ms // _JOB_MS, 1)

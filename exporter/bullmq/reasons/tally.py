@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from exporter.bullmq.reasons.masking import masked_reason
+from exporter.bullmq.reasons.masking import LONGEST_READ, masked_reason
+from exporter.bullmq.tallies.known_texts import KnownTexts
 from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.queues import FailedReason, FailedReasons
 
@@ -42,11 +43,12 @@ class _Known:
 class ReasonTally:
     """Of one queue. What `snapshot` returns is for any thread."""
 
-    def __init__(self, budget: LabelBudget, most: int) -> None:
-        """At most `most` reasons have a label of their own."""
+    def __init__(self, budget: LabelBudget, most: int, texts: KnownTexts | None = None) -> None:
+        """At most `most` reasons have a label of their own. What `texts` has no time for is `other`."""
         self.labels = 0
         self.most_labels: Final = most
         self._budget = budget
+        self._texts = KnownTexts(masked_reason, LONGEST_READ) if texts is None else texts
         self._known: dict[str, _Known] = {}
         self._other = 0
         self._snapshot: FailedReasons | None = None
@@ -54,7 +56,10 @@ class ReasonTally:
     def add(self, reason: bytes, job: bytes, ms: int) -> None:
         """A job failed at this time of Redis."""
         self._snapshot = None
-        text = masked_reason(reason)
+        text = self._texts.get(reason)
+        if text is None:
+            self._other += 1
+            return
         known = self._known.get(text)
         if known is None:
             known = self._known[text] = _Known(ms)
@@ -100,7 +105,9 @@ class ReasonTally:
         others = [(text, known) for text, known in self._known.items() if text != new]
         unlabelled = [(text, known) for text, known in others if known.labelled is None]
         text, known = min(unlabelled or others, key=lambda item: (item[1].count, item[1].last))
-        self._unlabel(known)
+        if known.labelled is not None:
+            self._unlabel(known)
+            self._budget.freed()
         del self._known[text]
 
     # --- over a restart ----------------------------------------------------------------------------------
@@ -119,6 +126,7 @@ class ReasonTally:
         """Continue from a dump whose every part was looked at, within the bounds of now."""
         self._snapshot = None
         self._known, self._other, self.labels = {}, dumped["other"], 0
+        self._budget.freed()
         for text, count, first, last, job, labelled in dumped["known"][:_MOST_KNOWN]:
             if text in self._known:
                 continue

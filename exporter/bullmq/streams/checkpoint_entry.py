@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter.bullmq.keys import base
-from exporter.bullmq.names.folding import LONGEST_JOB_NAME
+from exporter.bullmq.names.folding import LONGEST_JOB_NAME, OTHER_NAMES, UNKNOWN_NAME
 from exporter.bullmq.names.tally import COUNTED
-from exporter.bullmq.reasons.masking import LONGEST_REASON
+from exporter.bullmq.reasons.masking import LONGEST_REASON, OTHER_REASONS
 from exporter.bullmq.reasons.tally import LONGEST_JOB
 from exporter.bullmq.streams.events import COUNTS, OUTCOMES
 from exporter.snapshot.queues import QueueId
@@ -95,6 +95,8 @@ def _check_reasons(reasons: Mapping[str, Any]) -> None:
                 _each([] if labelled is None else [labelled], "known")
                 if not 0 < len(text) <= LONGEST_REASON or len(job) > LONGEST_JOB:
                     raise CheckpointEntryError("known: should have texts of their length")
+                if text == OTHER_REASONS:  # a second series of the same labels
+                    raise CheckpointEntryError(f"known: should have no reason {text}")
                 if not (text + job).isprintable():  # nor half a sign, which no exposition can have
                     raise CheckpointEntryError("known: should be a text on one line")
             case _:
@@ -104,14 +106,17 @@ def _check_reasons(reasons: Mapping[str, Any]) -> None:
 def _check_names(names: Mapping[str, Any]) -> None:
     for entry in _list(names, "names"):
         match entry:
-            case [str(text), last, counts]:
+            case [str(text), last, jobs, ms, counts]:
                 _each([last], "names", _LAST_PART)
+                _each([jobs, ms], "names")
                 if not 0 < len(text) <= LONGEST_JOB_NAME or not text.isprintable():
                     raise CheckpointEntryError("names: should have a text on one line")
+                if text in (OTHER_NAMES, UNKNOWN_NAME):  # a second series of the same labels
+                    raise CheckpointEntryError(f"names: should have no name {text}")
                 if counts is not None:
                     _check_counts(counts)
             case _:
-                raise CheckpointEntryError("names: should be names with their time and counts")
+                raise CheckpointEntryError("names: should be names with their time, sizes and counts")
     for name in ("other", "unknown"):
         _check_counts(names.get(name))
     for pair in _list(names, "jobs"):

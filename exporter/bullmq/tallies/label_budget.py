@@ -21,12 +21,19 @@ class LabelBudget:
     def __init__(self, most: int) -> None:
         self._most = most
         self._labelled: WeakSet[Labelling] = WeakSet()  # at most as many as labels: not all queues
+        self._full_with: int | None = None  # so many tallies: no count is needed while none of them is gone
 
     def take(self, tally: Labelling) -> bool:
         """Whether this tally may have one label more."""
-        if tally.labels >= tally.most_labels:
+        if tally.labels >= tally.most_labels or self._full_with == len(self._labelled):
             return False
         if sum(each.labels for each in self._labelled) >= self._most:
+            self._full_with = len(self._labelled)
             return False
         self._labelled.add(tally)
+        self._full_with = None
         return True
+
+    def freed(self) -> None:
+        """Call when a tally has a label less."""
+        self._full_with = None

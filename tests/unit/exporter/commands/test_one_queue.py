@@ -12,8 +12,10 @@ from exporter.assessment import Assessment
 from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Jobs
 from exporter.bullmq.tallies.label_budget import LabelBudget
+from exporter.cli import main
 from exporter.commands.one_queue import UnknownQueueError, chosen_table, select_queues
-from exporter.commands.query import of_queues
+from exporter.commands.query import of_queues, run_view_command
+from exporter.commands.view_source import ViewSource
 from exporter.config.settings import HealthSettings
 from exporter.health import assess
 from exporter.snapshot.queues import BullMQState, Events, QueueId
@@ -83,6 +85,50 @@ def test_a_name_that_no_queue_has_is_an_error_with_what_was_meant() -> None:
         select_queues(view(), ["mail", "mial"])
     with pytest.raises(UnknownQueueError, match=r"^no queue \S+$"):
         select_queues(view(), ["\x1b[31mzzzzzz"])
+
+
+def test_where_not_all_queues_are_known_that_is_said() -> None:
+    whole = view()
+    with pytest.raises(UnknownQueueError, match=r"^no queue ''$"):
+        select_queues(whole, [""])
+    searching = {**whole, "queues": {**whole["queues"], "discovered": False}}
+    with pytest.raises(UnknownQueueError, match=r"^no queue xyz; the search for queues has not ended yet$"):
+        select_queues(searching, ["xyz"])
+    shard = {**whole, "shard": {"number": 1, "shards": 2}}
+    with pytest.raises(UnknownQueueError, match=r"^no queue xyz; this is shard 1 of 2$"):
+        select_queues(shard, ["xyz"])
+    merged = {**whole, "shard": {"number": None, "shards": 2, "missing": ["http://b:9877: refused"]}}
+    with pytest.raises(UnknownQueueError, match=r"^no queue xyz; http://b:9877: refused$"):
+        select_queues(merged, ["xyz"])
+
+
+class Restarting(ViewSource):
+    """Of an exporter that does not know the queue for a while; then somebody interrupts."""
+
+    def __init__(self) -> None:
+        whole = view()
+        self._views = [whole, {**whole, "queues": {**whole["queues"], "queues": []}}, whole]
+
+    def view(self) -> View:
+        if not self._views:
+            raise KeyboardInterrupt
+        return self._views.pop(0)
+
+
+def test_to_watch_goes_on_where_the_queue_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_view_command(of_queues(["mail"]), Restarting(), as_json=True, watch=0.001)
+    printed = capsys.readouterr()
+    assert printed.out.count('"digest-#"') == 2
+    assert "no queue mail" in printed.err
+
+
+def test_a_queue_that_is_named_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr("exporter.cli._show", lambda _, queues, **__: asked.append(queues))
+    for arguments in (["queues", "--", "--json", "-x"], ["queues", "--json", "mail"]):
+        main(arguments, standalone_mode=False)
+    assert asked == [("--json", "-x"), ("mail",)]
 
 
 def test_only_issues_that_concern_it() -> None:

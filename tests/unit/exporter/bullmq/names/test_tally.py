@@ -123,6 +123,60 @@ def test_a_name_that_went_away_ends() -> None:
     assert counts(tally.snapshot())["yearly"] == (1, 1, 0, 0), "it begins anew"
 
 
+def test_a_clock_that_went_back_does_not_end_the_fading() -> None:
+    """Of a stream with an id of the far future, that is deleted: its next entries have the time of now."""
+    tally = counting()
+    tally.added(b"1", b"yearly")
+    tally.added(b"2", b"hourly")
+    for ms in (HOUR, 1 << 60, (1 << 60) + HOUR):
+        tally.started(b"2", 5, ms)
+    for hour in range(2, 28):
+        tally.added(b"2", b"hourly")
+        tally.started(b"2", 5, hour * HOUR)
+    assert counts(tally.snapshot()).keys() == {"hourly"}
+
+
+def test_an_id_that_is_used_again_has_the_name_of_the_last_job() -> None:
+    tally = counting()
+    tally.added(b"1", b"old")
+    tally.ended(b"1", "failed", 5)
+    tally.added(b"1", b"new")
+    tally.back(b"1")
+    tally.ended(b"1", "completed", 5)
+    assert counts(tally.snapshot()) == {"old": (1, 0, 1, 0), "new": (1, 1, 0, 0)}
+
+
+def restarted(tally: NameTally, budget: LabelBudget) -> NameTally:
+    dumped = json.loads(json.dumps(tally.dump()))
+    begun = NameTally(budget, tally.most_labels, DEFAULT_BUCKETS)
+    return begun.restored(dumped, durations=True)
+
+
+def test_after_a_restart_names_are_as_large_as_before() -> None:
+    """Not as small as the first job after it: the series of a name that did not come yet would end."""
+    tally = counting(2)
+    for number, times in ((0, 40), (1, 30), (2, 10)):
+        for job in range(times):
+            tally.added(b"%d-%d" % (number, job), word(number).encode())
+    again = restarted(tally, LabelBudget(500))
+    for job in range(40):
+        again.added(b"3-%d" % job, word(2).encode())
+    assert counts(again.snapshot()).keys() == {word(0), word(1), "other"}
+    for job in range(400):
+        again.added(b"4-%d" % job, word(2).encode())
+    assert counts(again.snapshot()).keys() == {word(0), word(2), "other"}
+
+
+def test_a_name_that_went_away_ends_also_where_each_hour_has_a_restart() -> None:
+    tally = counting()
+    tally.added(b"1", b"yearly")
+    for half_hour in range(2, 54):
+        tally.added(b"2", b"hourly")
+        tally.started(b"2", 5, half_hour * HOUR // 2)
+        tally = restarted(tally, LabelBudget(500))
+    assert counts(tally.snapshot()).keys() == {"hourly"}
+
+
 def test_all_queues_together_have_a_bound() -> None:
     budget = LabelBudget(3)
     one, two = (NameTally(budget, 2, DEFAULT_BUCKETS) for _ in range(2))

@@ -57,6 +57,18 @@ def test_a_number_that_nothing_was_counted_as_is_named(part: str, value: object)
     assert "should be" in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["other", "unknown"])
+def test_what_many_are_called_together_is_no_name(text: str) -> None:
+    """Two series with the same labels: Prometheus would refuse all of the scrape."""
+    with pytest.raises(CheckpointEntryError, match=rf"^names: should have no name {text}$"):
+        check_entry(broken(entry(), "jobs.names.names.0.0", text))
+
+
+def test_what_all_reasons_are_called_together_is_no_reason() -> None:
+    with pytest.raises(CheckpointEntryError, match=r"^known: should have no reason other$"):
+        check_entry(broken(entry(), "jobs.reasons.known.0.0", "other"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -79,11 +91,12 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
+FIELDS = ("4", "4.0", "4.1", "4.1.0", "4.1.1", "4.2.0.3")
 PARTS = (
     *(*StreamPosition._fields, "busy", "jobs", *(f"jobs.{part}" for part in counting(native=True).dump())),
     *(f"jobs.reasons.{part}" for part in ("other", "known", "known.0", *(f"known.0.{n}" for n in range(6)))),
     *(f"jobs.names.{part}" for part in ("names", "other", "unknown", "jobs", "jobs.0", "names.0")),
-    *(f"jobs.names.names.0.{part}" for part in ("0", "1", "2", "2.0", "2.1", "2.1.0", "2.1.1", "2.2.0.3")),
+    *(f"jobs.names.names.0.{part}" for part in ("0", "1", "2", "3", *FIELDS)),
 )
 
 
