@@ -328,7 +328,7 @@ def backtest(
     Prints how many jobs would have waited longer than the SLO, and the worker-hours.
     TARGETS: all if absent. Needs worker_concurrency.
     """
-    from scaler.backtest.replay import NothingRecordedError
+    from scaler.backtest.arrivals import NothingRecordedError
     from scaler.commands.backtest import TooManyStepsError, show_backtest
     from service.config.load import ConfigError
     from service.outcome import UnreadableError
