@@ -109,7 +109,7 @@ def recorded_prometheus(series: RecordedSeries, home: Path) -> Iterator[str]:
             find_program("prometheus"),
             f"--config.file={home / 'prometheus.yml'}",
             f"--storage.tsdb.path={home / 'data'}",
-            "--storage.tsdb.retention.time=1y",
+            "--storage.tsdb.retention.time=100y",
             f"--web.listen-address=127.0.0.1:{port}",
             "--log.level=warn",
         ],

@@ -62,9 +62,10 @@ def show_plan(
         raise ConfigError("--step", f"{options.step:g}s", "command line", why)
     if picture:
         check_plot(picture)
+    end = now() // HOUR * HOUR
     plans = []
     for target in targets:
-        planned = plan_of(settings, target, options)
+        planned = plan_of(settings, target, options, end=end)
         plans.append(planned)
         policy = resolve(settings, target)
         if as_json:
@@ -79,10 +80,11 @@ def show_plan(
     return all(planned.bounds.kept for planned in plans)
 
 
-def plan_of(settings: ScalerSettings, target: TargetSettings, options: PlanOptions) -> Plan:
-    """The plan from what Prometheus has until the last full hour. Raises UnreadableError and
-    NothingRecordedError."""
-    end = now() // HOUR * HOUR
+def plan_of(settings: ScalerSettings, target: TargetSettings, options: PlanOptions, *, end: float) -> Plan:
+    """The plan from what Prometheus has until `end` (unix s, a full hour).
+
+    Raises UnreadableError and NothingRecordedError.
+    """
     begin = end - options.weeks * WEEK
     policy = resolve(settings, target)
     points = read_weeks(settings, target, begin=begin, end=end, step=options.step)

@@ -187,7 +187,10 @@ class _Search:
         while not self._keeps(self._bounds(enough, peak)) and enough < most:
             short, enough = enough, min(most, 2 * max(1, enough))
         if not self._keeps(self._bounds(enough, peak)):
-            return min(self._tried.values(), key=lambda tried: (not tried.kept, tried.min_workers))
+            kept = [tried for tried in self._tried.values() if tried.kept]  # with less to spare
+            if kept:
+                return min(kept, key=lambda tried: tried.min_workers)
+            return min(self._tried.values(), key=lambda tried: tried.over)
         while enough - short > max(1.0, _CLOSE * enough):
             middle = (short + enough) // 2
             keeps = self._keeps(self._bounds(middle, peak))

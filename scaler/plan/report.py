@@ -115,7 +115,7 @@ def _facts(plan: Plan) -> list[str]:
 
 
 def _hours_table(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(box=None, padding=(0, 0, 0, 1))  # 24 numbers of two digits fit 80 columns
     table.add_column("")
     for hour in range(24):
         table.add_column(f"{hour:02}", justify="right", no_wrap=True)
