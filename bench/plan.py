@@ -43,6 +43,13 @@ COLUMNS: Final = (
     *("load", "planned from", "SLO", "min to max", "late, planned", "late, after", "p99 of waits, after"),
     *("worker-hours a week, planned", "after", "fixed", "kept"),
 )
+LOADS: Final = (
+    *("working hours", "batches each hour", "starts of 2 min"),
+    *("nab Twitter_volume_AAPL", "nab Twitter_volume_FB", "nab Twitter_volume_GOOG"),
+    *("nab elb_request_count_8c0756", "nasa, two days", "llm code, half an hour"),
+    "llm conv, half an hour",
+)
+"""Of the table, by name."""
 
 
 class Trial(NamedTuple):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Final, NamedTuple
 
 from scaler.backtest.arrivals import HistoryPoint
 from scaler.backtest.history import read_history
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
+from scaler.plan.demand import HOUR, WEEK
 from scaler.prometheus.histogram import buckets_of, p99_of
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import DEFAULT_QUERIES, RUN_TIMES, queue_selector
 from scaler.prometheus.series_identity import Labels
 from service.clock import Deadline
+from service.outcome import UnreadableError
 
 _DAY: Final = 86_400.0
+_LEAST_SPAN: Final = 2 * HOUR  # of one request, in seconds: a day is halved until it is no longer
 _WEEK_SECONDS: Final = 120.0  # for all that is read of one week of one target
 _RUN_TIME_SECONDS: Final = 60.0  # for the histograms
 
@@ -23,16 +27,24 @@ def read_weeks(
     settings: ScalerSettings, target: TargetSettings, *, begin: float, end: float, step: float
 ) -> list[HistoryPoint]:
     """The points from `begin` to `end` (unix s), `step` seconds apart, with one without figures between two
-    days: a pattern may match other queues on the next one. Raises UnreadableError."""
+    days: a pattern may match other queues on the next one. Where the answer for a day is too large, shorter
+    times are read. Raises UnreadableError."""
     points: list[HistoryPoint] = []
-    weeks = max(1, int((end - begin) / (7 * _DAY) + 0.999))
+    weeks = max(1, ceil((end - begin) / WEEK))
     deadline = Deadline.after(_WEEK_SECONDS * weeks)
-    at = begin
+    at, span = begin, _DAY
     while at < end:
-        until = min(end, at + _DAY)
+        until = min(end, at + span)
+        try:
+            read = read_history(settings, target, begin=at, end=until, step=step, deadline=deadline)
+        except UnreadableError as error:
+            if error.kind != "invalid" or span <= _LEAST_SPAN:
+                raise
+            span /= 2
+            continue
         if points:
             points.append(HistoryPoint(at, None, None, None, None, None, None))
-        points += read_history(settings, target, begin=at, end=until, step=step, deadline=deadline)
+        points += read
         at = until
     return points
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scaler.commands.tables import Hanging
 from scaler.config.settings import PolicySettings
-from scaler.plan.demand import DAYS, HOURS_OF_WEEK
+from scaler.plan.demand import HOURS_OF_WEEK
 from scaler.plan.make import Plan
 from scaler.plan.paste import planned_keys
 from scaler.plan.promise import Bounds
+from service.catalogs import TRANSLATORS
+from service.commands.columns import Column, make_table
+from service.i18n import Translator, of_locale
 from service.units import count, duration, percent, plain, printable
 
 _UNKNOWN: Final = "?"
@@ -81,75 +86,90 @@ def _price(worker_hours: float, price: float | None) -> float | None:
     return None if price is None else worker_hours * price
 
 
+_COLUMNS: Final[Mapping[str, Column]] = {
+    "slo": Column("plan.column.slo"),
+    "min": Column("plan.column.min", number=True),
+    "max": Column("plan.column.max", number=True),
+    "over": Column("plan.column.over", number=True),
+    "p99": Column("plan.column.p99", number=True),
+    "starts": Column("plan.column.starts", number=True),
+    "worker_hours": Column("plan.column.worker_hours", number=True),
+    "price": Column("plan.column.price", number=True),
+}
+
+
 def plan_table(plan: Plan, price: float | None) -> RenderableType:
     """What was recorded, the workers by hour of the week, the SLOs, and what else is to be said."""
-    slo = plan.bounds.slo
-    kept = "keep" if plan.bounds.kept else "do not keep"
-    bounds = f"{plan.bounds.min_workers} to {plan.bounds.max_workers} workers {kept}"
-    parts: list[RenderableType] = [
-        Text(
-            f"{printable(plan.target.name)}: {count(plan.jobs)} jobs in {count(plan.recorded)} recorded "
-            f"hours; {bounds} an SLO of {plain(slo.seconds)} s for {percent(slo.within)} of them",
-            "bold" if plan.bounds.kept else "bold red",
-        ),
-        *(Text(f"  {line}") for line in _facts(plan)),
-        *(Text(f"  {printable(note)}", "yellow") for note in plan.notes),
+    translator = TRANSLATORS[of_locale(os.environ)]
+    slo, kept = plan.bounds.slo, plan.bounds.kept
+    bounds = {"min": plan.bounds.min_workers, "max": plan.bounds.max_workers} if kept else {}
+    summary = translator.translate(
+        "plan.kept" if kept else "plan.not_kept",
+        target=plan.target.name,
+        jobs=count(plan.jobs),
+        hours=count(plan.recorded),
+        slo=plain(slo.seconds),
+        share=percent(slo.within),
+        **bounds,
+    )
+    without = () if price is not None else ("price",)
+    return Group(
+        Hanging(Text(printable(summary), "bold" if kept else "bold red")),
+        *(Hanging(Text(printable(f"  {line}"))) for line in _facts(plan, translator)),
+        *(Hanging(Text(printable(f"  {note}"), "yellow")) for note in plan.notes),
         Text(),
-        Text("workers by hour of the week (UTC), as a fixed number in each hour:"),
-        _hours_table(plan),
-        Text("SLOs, a week each:"),
-        _slo_table(plan, price),
-    ]
-    return Group(*parts)
+        Text(translator.translate("plan.hours")),
+        _hours_table(plan, translator),
+        Text(),
+        Text(translator.translate("plan.slos")),
+        make_table(_COLUMNS, list(_slo_rows(plan, price, translator)), translator, without=without),
+        Text(),
+    )
 
 
-def _facts(plan: Plan) -> list[str]:
-    source = "measured" if plan.measured else "as set"
-    lines = [f"a worker runs {plan.concurrency} jobs at once ({source})"]
+def _facts(plan: Plan, translator: Translator) -> Iterator[str]:
+    source = "plan.concurrency_measured" if plan.measured else "plan.concurrency_set"
+    yield translator.translate(source, jobs=plan.concurrency)
     if plan.runs is not None and plan.grace is not None:
-        lines.append(
-            f"1 in 100 jobs of {printable(plan.runs.queue)} runs over {plain(plan.runs.seconds)} s: "
-            f"a grace period of {duration(plan.grace)}"
+        yield translator.translate(
+            "plan.grace", queue=plan.runs.queue, run=plain(plan.runs.seconds), grace=duration(plan.grace)
         )
-    return lines
 
 
-def _hours_table(plan: Plan) -> Table:
+def _hours_table(plan: Plan, translator: Translator) -> Table:
     table = Table(box=None, padding=(0, 0, 0, 1))  # 24 numbers of two digits fit 80 columns
     table.add_column("")
     for hour in range(24):
         table.add_column(f"{hour:02}", justify="right", no_wrap=True)
-    for day, name in enumerate(DAYS):
+    for day, name in enumerate(translator.translate("plan.days").split()):
         hours = [plan.hours.get(day * 24 + hour) for hour in range(24)]
         table.add_row(name, *(_UNKNOWN if hour is None else str(hour.workers) for hour in hours))
     return table
 
 
-def _slo_table(plan: Plan, price: float | None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    names = ["SLO", "min", "max", "over SLO", "wait p99", "starts", "worker-hours"]
-    for name in [*names, *(["price"] if price is not None else [])]:
-        table.add_column(name, justify="left" if name == "SLO" else "right")
+def _slo_rows(plan: Plan, price: float | None, translator: Translator) -> Iterator[dict[str, str]]:
     for bounds in _by_slo(plan):
-        planned = ", planned" if bounds is plan.bounds else ""
-        table.add_row(
-            f"{plain(bounds.slo.seconds)} s{planned}{'' if bounds.kept else ', not kept'}",
-            str(bounds.min_workers),
-            str(bounds.max_workers),
-            f"{100 * bounds.over:.2f} %",
-            f"{bounds.p99:.1f} s",
-            count(bounds.starts),
-            *_hours_and_price(bounds.worker_hours, price),
-        )
+        title = "plan.slo_planned" if bounds is plan.bounds else "plan.slo"
+        yield {
+            "slo": translator.translate(
+                title if bounds.kept else "plan.slo_not_kept", slo=plain(bounds.slo.seconds)
+            ),
+            "min": str(bounds.min_workers),
+            "max": str(bounds.max_workers),
+            "over": f"{100 * bounds.over:.2f} %",
+            "p99": f"{bounds.p99:.1f} s",
+            "starts": count(bounds.starts),
+            **_hours_and_price(bounds.worker_hours, price),
+        }
     fixed = str(plan.fixed_workers)
-    for name, number, hours in (
-        ("a fixed number, for the busiest hour", fixed, plan.fixed_hours),
-        ("the number of each hour of the week", "", plan.scheduled_hours),
+    for title, number, hours in (
+        ("plan.fixed", fixed, plan.fixed_hours),
+        ("plan.by_hour", "", plan.scheduled_hours),
     ):
-        table.add_row(name, number, number, "", "", "", *_hours_and_price(hours, price))
-    return table
+        row = dict.fromkeys(_COLUMNS, "") | {"slo": translator.translate(title), "min": number, "max": number}
+        yield row | _hours_and_price(hours, price)
 
 
-def _hours_and_price(worker_hours: float, price: float | None) -> list[str]:
+def _hours_and_price(worker_hours: float, price: float | None) -> dict[str, str]:
     cost = _price(worker_hours, price)
-    return [f"{worker_hours:,.1f}", *([] if cost is None else [f"{cost:,.2f}"])]
+    return {"worker_hours": f"{worker_hours:,.1f}", "price": "" if cost is None else f"{cost:,.2f}"}
