@@ -25,8 +25,8 @@ from scaler.commands.plan import PlanOptions, plan_of
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import PolicySettings, ScalerSettings
 from scaler.config.validation import load_scaler_settings
-from scaler.plan.demand import HOUR, WEEK
-from scaler.plan.make import Plan
+from scaler.plan.demand import HOUR_SECONDS, WEEK_SECONDS
+from scaler.plan.make import TargetPlan
 from scaler.plan.paste import settings_text
 from scaler.plan.picture import plot_plans
 
@@ -57,7 +57,7 @@ class Trial(NamedTuple):
 
     load: str
     past: float
-    plan: Plan
+    plan: TargetPlan
     after: Report
     seconds: float
 
@@ -69,7 +69,7 @@ class Trial(NamedTuple):
     @property
     def worker_hours(self) -> float:
         """Of a week like the time after."""
-        return self.after.worker_seconds / HOUR * WEEK / self.seconds
+        return self.after.worker_seconds / HOUR_SECONDS * WEEK_SECONDS / self.seconds
 
 
 def trials_of(weeks: WeeksOfJobs) -> Iterator[Trial]:
@@ -97,7 +97,7 @@ def trials_of(weeks: WeeksOfJobs) -> Iterator[Trial]:
                     Load(at, runs), policy, end - begin, interval=_SCRAPE, scrape=_SCRAPE, start=weeks.start
                 )
                 past = sum(max(0.0, min(until, begin) - since) for since, until in weeks.recorded)
-                yield Trial(weeks.name, min(past, 4 * WEEK), plan, report, end - begin)
+                yield Trial(weeks.name, min(past, 4 * WEEK_SECONDS), plan, report, end - begin)
 
 
 def _gaps(recorded: Sequence[tuple[float, float]], last: float) -> list[tuple[float, float]]:
@@ -127,15 +127,15 @@ def _settings(url: str, weeks: WeeksOfJobs, slo: float) -> str:
     )
 
 
-def _plan(settings: ScalerSettings, weeks: WeeksOfJobs, end: float, slo: float) -> Plan:
+def _plan(settings: ScalerSettings, weeks: WeeksOfJobs, end: float, slo: float) -> TargetPlan:
     shown = weeks.name == _SHOWN and slo == settings.defaults.wait_slo_seconds
     others = _COMPARED if shown else ()
-    count = max(1, min(4, round(end / WEEK + 0.49)))
+    count = max(1, min(4, round(end / WEEK_SECONDS + 0.49)))
     options = PlanOptions(count, _STEP, None, _WITHIN, others, _PRICE, weeks.start, _SCRAPE)
     return plan_of(settings, settings.targets[0], options, end=_MONDAY + end)
 
 
-def planned_policy(text: str, settings: ScalerSettings, plan: Plan) -> PolicySettings:
+def planned_policy(text: str, settings: ScalerSettings, plan: TargetPlan) -> PolicySettings:
     """The policy of the settings that the plan prints, pasted into the others. Raises ConfigError."""
     before = resolve(settings, settings.targets[0])
     pasted = yaml.safe_load(text) | yaml.safe_load(settings_text([(plan, before)]))
@@ -165,7 +165,7 @@ def table(trials: Sequence[Trial]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def slo_table(plan: Plan) -> str:
+def slo_table(plan: TargetPlan) -> str:
     """What each SLO takes, in Markdown."""
     lines = [
         "| SLO | min to max | late | worker-hours a week | price a week | starts a week |",
@@ -190,7 +190,7 @@ def slo_table(plan: Plan) -> str:
 
 
 def _span(seconds: float) -> str:
-    for size, unit in ((WEEK, "week"), (DAY, "day"), (HOUR, "hour")):
+    for size, unit in ((WEEK_SECONDS, "week"), (DAY, "day"), (HOUR_SECONDS, "hour")):
         if seconds >= size:
             count = round(seconds / size)
             return f"{count} {unit}{'' if count == 1 else 's'}"
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     loads = [*generated_weeks(), *(recorded_weeks(options.traces) if options.traces else ())]
     trials: list[Trial] = []
-    shown: Plan | None = None
+    shown: TargetPlan | None = None
     for make in loads:
         weeks = make()
         if options.only and options.only not in weeks.name:

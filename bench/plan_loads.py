@@ -12,9 +12,9 @@ from random import Random
 from typing import Final
 
 from bench.loads import arrivals, poisson, run_times
-from scaler.plan.demand import HOUR, WEEK
+from scaler.plan.demand import HOUR_SECONDS, WEEK_SECONDS
 
-DAY: Final = 24 * HOUR
+DAY: Final = 24 * HOUR_SECONDS
 
 _NAB: Final = (
     ("Twitter_volume_AAPL", 1.0, 12.0, 4),
@@ -75,11 +75,15 @@ def _four_weeks(
     slos: Sequence[float] = (30.0,),
 ) -> WeeksOfJobs:
     random = Random(f"{name} {_SEED}")
-    at = arrivals(rate, 4 * WEEK, random)
-    at += [hour * HOUR + 900.0 for hour in range(int(4 * WEEK / HOUR)) for _ in range(lumps)]
+    at = arrivals(rate, 4 * WEEK_SECONDS, random)
+    at += [
+        hour * HOUR_SECONDS + 900.0
+        for hour in range(int(4 * WEEK_SECONDS / HOUR_SECONDS))
+        for _ in range(lumps)
+    ]
     at.sort()
-    spans = [(0.0, 4 * WEEK)]
-    trials = [(3 * WEEK, 4 * WEEK)]
+    spans = [(0.0, 4 * WEEK_SECONDS)]
+    trials = [(3 * WEEK_SECONDS, 4 * WEEK_SECONDS)]
     return WeeksOfJobs(
         name, at, run_times(at, run, random), concurrency, spans, trials, start=start, slos=slos
     )
@@ -87,8 +91,8 @@ def _four_weeks(
 
 def _working_hours(time: float) -> float:
     """From 0 to 1: days of work, with a lunch; a twentieth at night and on weekends; 3 % more each week."""
-    day, hour = int(time // DAY) % 7, time % DAY / HOUR
-    grown: float = 1.03 ** (time // WEEK)
+    day, hour = int(time // DAY) % 7, time % DAY / HOUR_SECONDS
+    grown: float = 1.03 ** (time // WEEK_SECONDS)
     if day >= 5 or not 7 <= hour < 20:
         return 0.05 * grown
     lunch = 0.7 if 12 <= hour < 13 else 1.0
@@ -126,12 +130,12 @@ def _nab(folder: Path, name: str, scale: float, run: float, concurrency: int) ->
         for index, (_, count) in enumerate(_rows(folder / f"nab_{name}.csv")):
             jobs = poisson(float(count) * scale, random)
             at += sorted((index + random.random()) * 300 for _ in range(jobs))
-        weeks = int((at[-1] + 300) // WEEK)
+        weeks = int((at[-1] + 300) // WEEK_SECONDS)
         past = min(4, weeks - 1)
         ends = sorted({past, weeks - 1})
-        trials = [(week * WEEK, (week + 1) * WEEK) for week in ends]
+        trials = [(week * WEEK_SECONDS, (week + 1) * WEEK_SECONDS) for week in ends]
         runs = run_times(at, run, random)
-        return WeeksOfJobs(f"nab {name}", at, runs, concurrency, [(0.0, weeks * WEEK)], trials)
+        return WeeksOfJobs(f"nab {name}", at, runs, concurrency, [(0.0, weeks * WEEK_SECONDS)], trials)
 
     return load
 
@@ -158,11 +162,13 @@ def _azure(folder: Path, kind: str) -> Callable[[], WeeksOfJobs]:
             (float(second), 0.0002 * int(read) + 0.025 * int(made))
             for second, read, made in _rows(folder / f"azure_llm_2023_{kind}.csv")
         ]
-        half = HOUR / 2
+        half = HOUR_SECONDS / 2
         # The half hour to plan from is the second one of an hour: a plan looks back from full hours.
         at, runs = [second + half for second, _ in rows], [run for _, run in rows]
-        spans = [(half, HOUR)]
-        return WeeksOfJobs(f"llm {kind}, half an hour", at, runs, 4, spans, [(HOUR, HOUR + half)])
+        spans = [(half, HOUR_SECONDS)]
+        return WeeksOfJobs(
+            f"llm {kind}, half an hour", at, runs, 4, spans, [(HOUR_SECONDS, HOUR_SECONDS + half)]
+        )
 
     return load
 

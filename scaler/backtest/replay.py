@@ -57,9 +57,13 @@ def simulated_load(history: ArrivalHistory, concurrency: int, *, most: int = _MA
 def _lumps(history: ArrivalHistory) -> list[float]:
     """Jobs of each step that are many more than in the steps beside it: they came at one moment."""
     jobs = {time: count for time, count, _ in history.arrivals}
-    lumps = []
+    lumps: list[float] = []
+    if not jobs:
+        return lumps
+    first, last = history.arrivals[0][0], history.arrivals[-1][0]
     for time, count, _ in history.arrivals:
-        beside = (jobs.get(time - history.step, 0.0) + jobs.get(time + history.step, 0.0)) / 2
+        before, after = jobs.get(time - history.step, 0.0), jobs.get(time + history.step, 0.0)
+        beside = after if time == first else before if time == last else (before + after) / 2
         excess = count - beside
         lumps.append(excess if excess > _LUMP * sqrt(max(1.0, beside)) else 0.0)
     return lumps

@@ -12,8 +12,8 @@ from scaler.backtest.arrivals import NothingRecordedError
 from scaler.backtest.report import check_plot
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings, TargetSettings
-from scaler.plan.demand import HOUR, WEEK
-from scaler.plan.make import Plan, make_plan
+from scaler.plan.demand import HOUR_SECONDS, WEEK_SECONDS
+from scaler.plan.make import TargetPlan, make_plan
 from scaler.plan.paste import settings_text
 from scaler.plan.picture import plot_plans
 from scaler.plan.promise import Conditions
@@ -62,7 +62,7 @@ def show_plan(
         raise ConfigError("--step", f"{options.step:g}s", "command line", why)
     if picture:
         check_plot(picture)
-    end = now() // HOUR * HOUR
+    end = now() // HOUR_SECONDS * HOUR_SECONDS
     plans = []
     for target in targets:
         planned = plan_of(settings, target, options, end=end)
@@ -80,12 +80,14 @@ def show_plan(
     return all(planned.bounds.kept for planned in plans)
 
 
-def plan_of(settings: ScalerSettings, target: TargetSettings, options: PlanOptions, *, end: float) -> Plan:
+def plan_of(
+    settings: ScalerSettings, target: TargetSettings, options: PlanOptions, *, end: float
+) -> TargetPlan:
     """The plan from what Prometheus has until `end` (unix s, a full hour).
 
     Raises UnreadableError and NothingRecordedError.
     """
-    begin = end - options.weeks * WEEK
+    begin = end - options.weeks * WEEK_SECONDS
     policy = resolve(settings, target)
     points = read_weeks(settings, target, begin=begin, end=end, step=options.step)
     slo = options.slo or min(policy.wait_slo_seconds, *target.queue_slo_seconds.values(), inf)

@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 from scaler.backtest.arrivals import HistoryPoint, RecordedStep
 from service.quantiles import quantile
 
-HOUR: Final = 3600.0
+HOUR_SECONDS: Final = 3600.0
 """Seconds."""
 HOURS_OF_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 HOURS_OF_WEEK: Final = 168
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-WEEK: Final = HOUR * HOURS_OF_WEEK
+WEEK_SECONDS: Final = HOUR_SECONDS * HOURS_OF_WEEK
 """Seconds."""
 
 _MONDAY: Final = 72  # hours since Monday 0:00 at the beginning of 1970, a Thursday
@@ -47,7 +47,7 @@ class RecordedHour(NamedTuple):
     @property
     def rate(self) -> float:
         """Jobs per second."""
-        return self.jobs / (self.known * HOUR)
+        return self.jobs / (self.known * HOUR_SECONDS)
 
 
 def hour_of_week(hour: int) -> int:
@@ -59,14 +59,14 @@ def recorded_hours(steps: Iterable[RecordedStep], step_seconds: float) -> list[R
     """The hours of which at least half was recorded, in their order: of the others nothing is known."""
     by_hour: dict[int, list[RecordedStep]] = {}
     for step in steps:
-        by_hour.setdefault(int((step.at - step_seconds / 2) // HOUR), []).append(step)
+        by_hour.setdefault(int((step.at - step_seconds / 2) // HOUR_SECONDS), []).append(step)
     hours = []
     for hour, those in sorted(by_hour.items()):
-        known = min(1.0, len(those) * step_seconds / HOUR)
+        known = min(1.0, len(those) * step_seconds / HOUR_SECONDS)
         if known >= _LEAST_KNOWN:
             work = sum(step.jobs * step.run for step in those)
             jobs = sum(step.jobs for step in those)
-            hours.append(RecordedHour(hour, known, tuple(those), jobs, work / (known * HOUR)))
+            hours.append(RecordedHour(hour, known, tuple(those), jobs, work / (known * HOUR_SECONDS)))
     return hours
 
 

@@ -9,9 +9,9 @@ from typing import Final
 from scaler.backtest.arrivals import HistoryPoint, NothingRecordedError, limited_share, recorded_steps
 from scaler.config.settings import PolicySettings, TargetSettings
 from scaler.plan.demand import (
-    HOUR,
+    HOUR_SECONDS,
     HOURS_OF_WEEK,
-    WEEK,
+    WEEK_SECONDS,
     HourOfWeek,
     SlotUse,
     by_hour_of_week,
@@ -38,7 +38,7 @@ _LIMITED: Final = 0.02  # of the time; less is noise
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TargetPlan:
     """`hours` by hour of the week (Monday 0:00 UTC is 0), without those of which nothing is known. Bounds of
     the SLO, and `others` of other SLOs. Worker-hours of a week: `fixed_hours` with a fixed number for the
     busiest hour, `scheduled_hours` with the number of each hour. `concurrency` of a worker as set, or as
@@ -73,7 +73,7 @@ def make_plan(
     slo_seconds: float,
     other_slos: Sequence[float],
     conditions: Conditions,
-) -> Plan:
+) -> TargetPlan:
     """From the points of some weeks, `step` seconds apart, for an SLO of so many seconds that the share
     `within` of the jobs keeps, and others. Raises NothingRecordedError."""
     slo = Slo(slo_seconds, within)
@@ -103,7 +103,7 @@ def make_plan(
         *_replay_notes(replayed, len(hours), policy),
         *_run_time_notes(runs, uses, concurrency),
     ]
-    return Plan(
+    return TargetPlan(
         target=target,
         recorded=len(hours),
         jobs=sum(hour.jobs for hour in hours),
@@ -142,12 +142,12 @@ def _recording_notes(
 
 
 def _replay_notes(replayed: Replayed, recorded: int, policy: PolicySettings) -> Iterator[str]:
-    if replayed.seconds < WEEK and replayed.hours < recorded:
+    if replayed.seconds < WEEK_SECONDS and replayed.hours < recorded:
         yield (
             f"a week has too many jobs to replay: {duration(replayed.seconds)} around the busiest hour stand "
             "for it"
         )
-    missing = replayed.seconds / HOUR - replayed.hours
+    missing = replayed.seconds / HOUR_SECONDS - replayed.hours
     if missing > 0:
         yield f"{missing:.0f} hours of what was replayed were not recorded: they are without jobs there"
     if policy.policy != "wait_target":

@@ -8,12 +8,12 @@ from typing import Any, Final
 import yaml
 
 from scaler.config.settings import PolicySettings
-from scaler.plan.make import Plan
+from scaler.plan.make import TargetPlan
 
 _HIDDEN: Final = "environment"
 
 
-def planned_keys(plan: Plan, policy: PolicySettings) -> dict[str, Any]:
+def planned_keys(plan: TargetPlan, policy: PolicySettings) -> dict[str, Any]:
     """The keys of the policy that the plan sets; `policy`: the target's as it is."""
     bounds = plan.bounds
     keys: dict[str, Any] = {} if policy.policy == "wait_target" else {"policy": "wait_target"}
@@ -28,7 +28,7 @@ def planned_keys(plan: Plan, policy: PolicySettings) -> dict[str, Any]:
     return keys
 
 
-def planned_target(plan: Plan, policy: PolicySettings) -> dict[str, Any]:
+def planned_target(plan: TargetPlan, policy: PolicySettings) -> dict[str, Any]:
     """The target's entry with what the plan sets, without the variables of its processes: they are secret."""
     target = plan.target
     entry: dict[str, Any] = target.model_dump(
@@ -41,7 +41,7 @@ def planned_target(plan: Plan, policy: PolicySettings) -> dict[str, Any]:
     return head | where | entry | planned_keys(plan, policy)
 
 
-def settings_text(plans: Sequence[tuple[Plan, PolicySettings]]) -> str:
+def settings_text(plans: Sequence[tuple[TargetPlan, PolicySettings]]) -> str:
     """YAML of the entries; what is not part of these settings is in comments."""
     lines = ["targets:"]
     for plan, policy in plans:
@@ -54,7 +54,7 @@ def settings_text(plans: Sequence[tuple[Plan, PolicySettings]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _comments(plan: Plan) -> list[str]:
+def _comments(plan: TargetPlan) -> list[str]:
     target, comments = plan.target, []
     if target.processes is not None and target.processes.environment:
         comments.append("processes.environment is not shown: keep what is there")

@@ -7,14 +7,14 @@ from math import nan
 from typing import TYPE_CHECKING
 
 from scaler.plan.demand import DAYS, HOURS_OF_WEEK
-from scaler.plan.make import Plan
+from scaler.plan.make import TargetPlan
 from service.config.load import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_plans(plans: Sequence[Plan], path: str, price: float | None = None) -> None:
+def plot_plans(plans: Sequence[TargetPlan], path: str, price: float | None = None) -> None:
     """A column for each plan. Raises ConfigError: the file cannot be written."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def plot_plans(plans: Sequence[Plan], path: str, price: float | None = None) -> 
         raise ConfigError("--plot", path, "command line", str(error)) from None
 
 
-def _draw_hours(axes: Axes, plan: Plan) -> None:
+def _draw_hours(axes: Axes, plan: TargetPlan) -> None:
     hours = range(HOURS_OF_WEEK)
     known = [plan.hours.get(number) for number in hours]
     need = [hour.workers if hour else nan for hour in known]
@@ -54,7 +54,7 @@ def _draw_hours(axes: Axes, plan: Plan) -> None:
     axes.legend(fontsize="small")
 
 
-def _draw_slos(axes: Axes, plan: Plan, price: float | None) -> None:
+def _draw_slos(axes: Axes, plan: TargetPlan, price: float | None) -> None:
     factor = 1.0 if price is None else price
     slos = sorted((plan.bounds, *plan.others), key=lambda bounds: bounds.slo.seconds)
     kept = [bounds for bounds in slos if bounds.kept]

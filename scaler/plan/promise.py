@@ -15,7 +15,7 @@ from scaler.backtest.arrivals import ArrivalHistory, NothingRecordedError, Recor
 from scaler.backtest.plant import Load, Report
 from scaler.backtest.replay import replay_load, simulated_load
 from scaler.config.settings import MOST_WORKERS, PolicySettings
-from scaler.plan.demand import HOUR, HOURS_OF_WEEK, WEEK, RecordedHour
+from scaler.plan.demand import HOUR_SECONDS, HOURS_OF_WEEK, WEEK_SECONDS, RecordedHour
 from scaler.plan.staffing import MANY_JOBS, slots_for_jobs, slots_for_rate, workers_for
 
 MOST_REPLAYED: Final = 1_000_000
@@ -139,7 +139,7 @@ def week_to_replay(
     Raises NothingRecordedError: not even an hour can be replayed."""
     _, peak = max((count, hour.hour) for count, hour in zip(workers, hours, strict=True))
     week = _part_of(hours, peak, HOURS_OF_WEEK)
-    of_a_week = sum(hour.busy for hour in week) * WEEK / _seconds_of(week)
+    of_a_week = sum(hour.busy for hour in week) * WEEK_SECONDS / _seconds_of(week)
     for length in (HOURS_OF_WEEK, *_PARTS):
         part = _part_of(hours, peak, length)
         if sum(hour.jobs for hour in part) <= MOST_REPLAYED * concurrency:
@@ -149,7 +149,7 @@ def week_to_replay(
             f"the busiest hour has too many jobs to replay: at most {MOST_REPLAYED * concurrency} with "
             f"worker_concurrency {concurrency}"
         )
-    begin, seconds = part[0].hour * HOUR, _seconds_of(part)
+    begin, seconds = part[0].hour * HOUR_SECONDS, _seconds_of(part)
     history = _history_of([each for hour in part for each in hour.steps], step, begin, begin + seconds)
     load = simulated_load(history, concurrency, most=MOST_REPLAYED)
     return Replayed(load, begin, seconds, sum(hour.busy for hour in part) / of_a_week, len(part))
@@ -168,7 +168,7 @@ def _part_of(hours: Sequence[RecordedHour], peak: int, length: int) -> list[Reco
 
 
 def _seconds_of(hours: Sequence[RecordedHour]) -> float:
-    return (hours[-1].hour + 1 - hours[0].hour) * HOUR
+    return (hours[-1].hour + 1 - hours[0].hour) * HOUR_SECONDS
 
 
 class _Search:
@@ -218,7 +218,7 @@ class _Search:
                 most,
                 report.over,
                 report.waits[0.99],
-                report.worker_seconds / HOUR / share,
+                report.worker_seconds / HOUR_SECONDS / share,
                 report.starts / share,
             )
         return self._tried[min_workers]

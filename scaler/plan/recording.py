@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from scaler.backtest.arrivals import HistoryPoint
 from scaler.backtest.history import read_history
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
-from scaler.plan.demand import HOUR, WEEK
+from scaler.plan.demand import HOUR_SECONDS, WEEK_SECONDS
 from scaler.prometheus.histogram import buckets_of, p99_of
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import DEFAULT_QUERIES, RUN_TIMES, queue_selector
@@ -18,8 +18,8 @@ from service.clock import Deadline
 from service.outcome import UnreadableError
 
 _DAY: Final = 86_400.0
-_LEAST_SPAN: Final = 2 * HOUR  # of one request, in seconds: a day is halved until it is no longer
-_WEEK_SECONDS: Final = 120.0  # for all that is read of one week of one target
+_LEAST_SPAN: Final = 2 * HOUR_SECONDS  # of one request, in seconds: a day is halved until it is no longer
+_READ_SECONDS: Final = 120.0  # for all that is read of one week of one target
 _RUN_TIME_SECONDS: Final = 60.0  # for the histograms
 
 
@@ -30,8 +30,8 @@ def read_weeks(
     days: a pattern may match other queues on the next one. Where the answer for a day is too large, shorter
     times are read. Raises UnreadableError."""
     points: list[HistoryPoint] = []
-    weeks = max(1, ceil((end - begin) / WEEK))
-    deadline = Deadline.after(_WEEK_SECONDS * weeks)
+    weeks = max(1, ceil((end - begin) / WEEK_SECONDS))
+    deadline = Deadline.after(_READ_SECONDS * weeks)
     at, span = begin, _DAY
     while at < end:
         until = min(end, at + span)

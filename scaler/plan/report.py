@@ -13,7 +13,7 @@ from rich.text import Text
 from scaler.commands.tables import Hanging
 from scaler.config.settings import PolicySettings
 from scaler.plan.demand import HOURS_OF_WEEK
-from scaler.plan.make import Plan
+from scaler.plan.make import TargetPlan
 from scaler.plan.paste import planned_keys
 from scaler.plan.promise import Bounds
 from service.catalogs import TRANSLATORS
@@ -24,7 +24,7 @@ from service.units import count, duration, percent, plain, printable
 _UNKNOWN: Final = "?"
 
 
-def plan_data(plan: Plan, policy: PolicySettings, price: float | None) -> dict[str, Any]:
+def plan_data(plan: TargetPlan, policy: PolicySettings, price: float | None) -> dict[str, Any]:
     """JSON data: seconds, shares from 0 to 1, worker-hours and price of a week; null: not known."""
     return {
         "target": plan.target.name,
@@ -67,7 +67,7 @@ def _bounds_data(bounds: Bounds, price: float | None) -> dict[str, Any]:
     }
 
 
-def _hour_data(plan: Plan, number: int) -> dict[str, Any]:
+def _hour_data(plan: TargetPlan, number: int) -> dict[str, Any]:
     hour = plan.hours.get(number)
     return {
         "hour": number,
@@ -78,7 +78,7 @@ def _hour_data(plan: Plan, number: int) -> dict[str, Any]:
     }
 
 
-def _by_slo(plan: Plan) -> list[Bounds]:
+def _by_slo(plan: TargetPlan) -> list[Bounds]:
     return sorted((plan.bounds, *plan.others), key=lambda bounds: bounds.slo.seconds)
 
 
@@ -98,7 +98,7 @@ _COLUMNS: Final[Mapping[str, Column]] = {
 }
 
 
-def plan_table(plan: Plan, price: float | None) -> RenderableType:
+def plan_table(plan: TargetPlan, price: float | None) -> RenderableType:
     """What was recorded, the workers by hour of the week, the SLOs, and what else is to be said."""
     translator = TRANSLATORS[of_locale(os.environ)]
     slo, kept = plan.bounds.slo, plan.bounds.kept
@@ -127,7 +127,7 @@ def plan_table(plan: Plan, price: float | None) -> RenderableType:
     )
 
 
-def _facts(plan: Plan, translator: Translator) -> Iterator[str]:
+def _facts(plan: TargetPlan, translator: Translator) -> Iterator[str]:
     source = "plan.concurrency_measured" if plan.measured else "plan.concurrency_set"
     yield translator.translate(source, jobs=plan.concurrency)
     if plan.runs is not None and plan.grace is not None:
@@ -136,7 +136,7 @@ def _facts(plan: Plan, translator: Translator) -> Iterator[str]:
         )
 
 
-def _hours_table(plan: Plan, translator: Translator) -> Table:
+def _hours_table(plan: TargetPlan, translator: Translator) -> Table:
     table = Table(box=None, padding=(0, 0, 0, 1))  # 24 numbers of two digits fit 80 columns
     table.add_column("")
     for hour in range(24):
@@ -147,7 +147,7 @@ def _hours_table(plan: Plan, translator: Translator) -> Table:
     return table
 
 
-def _slo_rows(plan: Plan, price: float | None, translator: Translator) -> Iterator[dict[str, str]]:
+def _slo_rows(plan: TargetPlan, price: float | None, translator: Translator) -> Iterator[dict[str, str]]:
     for bounds in _by_slo(plan):
         title = "plan.slo_planned" if bounds is plan.bounds else "plan.slo"
         yield {

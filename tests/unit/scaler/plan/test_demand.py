@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scaler.backtest.arrivals import HistoryPoint, RecordedStep
 from scaler.plan.demand import (
     DAYS,
-    HOUR,
+    HOUR_SECONDS,
     SlotUse,
     by_hour_of_week,
     fitting_concurrency,
@@ -25,12 +25,12 @@ STEP = 60.0
 
 def steps(hour: int, *minutes: int, jobs: float = 6.0, run: float = 5.0) -> list[RecordedStep]:
     """Steps that end so many minutes after the hour began."""
-    return [RecordedStep(hour * HOUR + minute * 60.0, jobs, run) for minute in minutes]
+    return [RecordedStep(hour * HOUR_SECONDS + minute * 60.0, jobs, run) for minute in minutes]
 
 
 @given(st.integers(0, 1_000_000))
 def test_an_hour_of_the_week_is_that_of_the_calendar(hour: int) -> None:
-    time = datetime.fromtimestamp(hour * HOUR, UTC)
+    time = datetime.fromtimestamp(hour * HOUR_SECONDS, UTC)
     day, of_day = divmod(hour_of_week(hour), 24)
     assert (DAYS[day], of_day) == (time.strftime("%a"), time.hour)
 
@@ -66,16 +66,22 @@ def busy(at: float, jobs: float, workers: float | None, *, run: float, ended: fl
     return HistoryPoint(at, ended, jobs, jobs, ended * run, ended, workers)
 
 
-def history(jobs: float, run: float, *, count: int = 20, begin: float = 0.0) -> list[HistoryPoint]:
+def history(
+    jobs: float, run: float, *, count: int = 20, ended: float = 20.0, begin: float = 0.0
+) -> list[HistoryPoint]:
     """Two workers that run so many jobs each, and a pause after it."""
     points = [
-        busy(begin + index * STEP, 2 * jobs, 2.0, run=run, ended=index * 20.0) for index in range(count)
+        busy(begin + index * STEP, 2 * jobs, 2.0, run=run, ended=index * ended) for index in range(count)
     ]
     return [*points, HistoryPoint(begin + count * STEP, None, None, None, None, None, None)]
 
 
 def test_run_times_by_the_jobs_of_a_worker() -> None:
-    points = [*history(1, 2.0), *history(4, 6.0, begin=9000.0), *history(3, 1.0, count=5, begin=20_000.0)]
+    points = [
+        *history(1, 2.0),
+        *history(4, 6.0, begin=9000.0),
+        *history(3, 1.0, count=5, ended=500.0, begin=20_000.0),
+    ]
     assert slot_use(points) == [SlotUse(1, 380.0, 2.0), SlotUse(4, 380.0, 6.0)]
     assert measured_concurrency(points) == 4
 

@@ -12,7 +12,7 @@ from scaler.config.policy_layers import resolve
 from scaler.config.settings import MOST_WORKERS, PolicySettings, ScalerSettings, TargetSettings
 from scaler.config.validation import load_scaler_settings
 from scaler.plan.demand import HourOfWeek
-from scaler.plan.make import Plan
+from scaler.plan.make import TargetPlan
 from scaler.plan.paste import settings_text
 from scaler.plan.promise import Bounds, Slo
 from scaler.plan.recording import LongestRuns
@@ -23,9 +23,9 @@ SECRET = "top-secret-value"
 PROCESSES = {"command": ["node"], "environment": {"TOKEN": SECRET}, "grace_seconds": 20}
 
 
-def plan_of(target: TargetSettings, **changed: Any) -> Plan:
+def plan_of(target: TargetSettings, **changed: Any) -> TargetPlan:
     bounds = Bounds(Slo(30.0, 0.99), True, 2, 12, 0.004, 21.5, 700.0, 300.0)
-    plan = Plan(
+    plan = TargetPlan(
         target=target,
         recorded=300,
         jobs=40_000.0,

@@ -8,7 +8,7 @@ from scaler.backtest.arrivals import NothingRecordedError, RecordedStep
 from scaler.backtest.plant import Load
 from scaler.config.settings import PolicySettings
 from scaler.plan import promise
-from scaler.plan.demand import HOUR, HOURS_OF_WEEK, WEEK, RecordedHour, recorded_hours
+from scaler.plan.demand import HOUR_SECONDS, HOURS_OF_WEEK, WEEK_SECONDS, RecordedHour, recorded_hours
 from scaler.plan.promise import (
     Conditions,
     Replayed,
@@ -17,6 +17,7 @@ from scaler.plan.promise import (
     week_to_replay,
     workers_of_hours,
 )
+from scaler.plan.staffing import slots_for_rate
 
 STEP = 60.0
 POLICY = PolicySettings(worker_concurrency=2)
@@ -28,7 +29,7 @@ def hours_of(*rates: float, run: float = 8.0, first: int = 0) -> list[RecordedHo
     """Hours with so many jobs/s each, spread evenly."""
     return recorded_hours(
         [
-            RecordedStep((first + hour) * HOUR + minute * STEP, rate * STEP, run)
+            RecordedStep((first + hour) * HOUR_SECONDS + minute * STEP, rate * STEP, run)
             for hour, rate in enumerate(rates)
             for minute in range(1, 61)
         ],
@@ -63,6 +64,19 @@ def test_a_batch_comes_at_once() -> None:
     assert spread < 30
 
 
+def test_a_steady_hour_has_no_batch_at_its_ends() -> None:
+    hours = hours_of(2.5, 2.5, 2.5)
+    immediate = Slo(0.0, 0.99)
+    assert max(workers(hours, immediate, 1)) <= slots_for_rate(2.5, 8.0, slo=0.0, late=0.01)
+
+
+def test_an_hour_of_very_many_jobs_is_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [RecordedStep(minute * STEP, 900.0 if minute <= 5 else 200.0, 4.0) for minute in range(1, 61)]
+    monkeypatch.setattr(promise, "slots_for_jobs", None)
+    expected = slots_for_rate(15.0, 4.0, slo=30.0, late=0.01)
+    assert workers(recorded_hours(steps, STEP), SLO, 1) == (expected,)
+
+
 def test_hours_that_are_chosen_have_the_numbers_that_they_have_among_all() -> None:
     hours = hours_of(0.2, 1.0, 0.5, 1.5)
     some = workers_of_hours(hours, SLO, step=STEP, concurrency=2, chosen=[hours[3], hours[1]])
@@ -75,15 +89,15 @@ def test_the_week_of_the_busiest_hour_is_replayed() -> None:
     rates[HOURS_OF_WEEK + 5] = 0.5
     hours = hours_of(*rates)
     replayed = week_to_replay(hours, workers(hours), step=STEP, concurrency=2)
-    assert (replayed.begin, replayed.seconds, replayed.share) == (WEEK, WEEK, 1.0)
+    assert (replayed.begin, replayed.seconds, replayed.share) == (WEEK_SECONDS, WEEK_SECONDS, 1.0)
     assert replayed.hours == HOURS_OF_WEEK
-    assert len(replayed.load.at) == pytest.approx(0.01 * WEEK + 0.49 * HOUR, rel=0.01)
+    assert len(replayed.load.at) == pytest.approx(0.01 * WEEK_SECONDS + 0.49 * HOUR_SECONDS, rel=0.01)
 
 
 def test_of_less_than_a_week_all_is_replayed_as_a_part_of_one() -> None:
     hours = hours_of(*([0.1] * 42))
     replayed = week_to_replay(hours, workers(hours), step=STEP, concurrency=2)
-    assert (replayed.seconds, replayed.share, replayed.hours) == (42 * HOUR, 0.25, 42)
+    assert (replayed.seconds, replayed.share, replayed.hours) == (42 * HOUR_SECONDS, 0.25, 42)
 
 
 def test_too_many_jobs_are_replayed_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,22 +106,22 @@ def test_too_many_jobs_are_replayed_in_part(monkeypatch: pytest.MonkeyPatch) -> 
     rates[100] = 0.5
     hours = hours_of(*rates)
     replayed = week_to_replay(hours, workers(hours), step=STEP, concurrency=2)
-    assert (replayed.seconds, replayed.hours) == (6 * HOUR, 6)
-    assert replayed.begin <= 100 * HOUR < replayed.begin + 6 * HOUR
+    assert (replayed.seconds, replayed.hours) == (6 * HOUR_SECONDS, 6)
+    assert replayed.begin <= 100 * HOUR_SECONDS < replayed.begin + 6 * HOUR_SECONDS
     assert replayed.share == pytest.approx((5 * 0.1 + 0.5) / (167 * 0.1 + 0.5))
     monkeypatch.setattr(promise, "MOST_REPLAYED", 500)
     with pytest.raises(NothingRecordedError, match="at most 1000 with worker_concurrency 2"):
         week_to_replay(hours, workers(hours), step=STEP, concurrency=2)
 
 
-def bursts(seconds: float = 6 * HOUR) -> Replayed:
+def bursts(seconds: float = 6 * HOUR_SECONDS) -> Replayed:
     """Little work, and 40 jobs in a minute now and then."""
     random = Random(5)
     at = [random.uniform(0, seconds) for _ in range(int(seconds / 30))]
     for begin in range(1200, int(seconds), 1800):
         at += [begin + random.uniform(0, 60) for _ in range(40)]
     at.sort()
-    return Replayed(Load(at, [6.0] * len(at)), 0.0, seconds, seconds / WEEK, 6)
+    return Replayed(Load(at, [6.0] * len(at)), 0.0, seconds, seconds / WEEK_SECONDS, 6)
 
 
 def test_min_workers_are_what_comes_before_a_worker_starts() -> None:
@@ -139,7 +153,7 @@ def test_what_no_number_keeps_is_told() -> None:
 
 def test_a_target_that_may_rest_may_rest() -> None:
     load = Load([3600.0, 3600.5], [5.0, 5.0])
-    day = Replayed(load, 0.0, 6 * HOUR, 6 * HOUR / WEEK, 6)
+    day = Replayed(load, 0.0, 6 * HOUR_SECONDS, 6 * HOUR_SECONDS / WEEK_SECONDS, 6)
     policy = POLICY.model_copy(update={"scale_to_zero_after_seconds": 60.0})
     bounds = bounds_for(policy, Slo(120.0, 0.99), day, CONDITIONS, floor=0, peak=1)
     assert (bounds.kept, bounds.min_workers) == (True, 0)
