@@ -91,7 +91,7 @@ def make_plan(
     busiest = sorted(hours, key=lambda hour: hour.busy)[-_BUSIEST:]
 
     def bounds_of(wanted: Slo) -> Bounds:
-        peak = max(workers_of_hours(hours, wanted, step=step, concurrency=concurrency, chosen=busiest))
+        peak = max(workers_of_hours(busiest, wanted, step=step, concurrency=concurrency))
         peak = max(peak, *workers) if wanted == slo else peak
         return bounds_for(planned, wanted, replayed, conditions, floor=min(1, policy.min_workers), peak=peak)
 

@@ -80,26 +80,13 @@ class Bounds:
 
 
 def workers_of_hours(
-    hours: Sequence[RecordedHour],
-    slo: Slo,
-    *,
-    step: float,
-    concurrency: int,
-    chosen: Sequence[RecordedHour] | None = None,
+    hours: Sequence[RecordedHour], slo: Slo, *, step: float, concurrency: int
 ) -> tuple[int, ...]:
-    """The fixed number of workers that keeps the SLO in each hour, or in each of those that are `chosen`."""
-    steps = [each for hour in hours for each in hour.steps]
-    index = {each.at: position for position, each in enumerate(steps)}
-    counts = []
-    for hour in hours if chosen is None else chosen:
-        first, last = index[hour.steps[0].at], index[hour.steps[-1].at]
-        with_neighbours = steps[max(0, first - 1) : last + 2]  # a batch is one by the steps beside it
-        slots = _slots_of_hour(hour, with_neighbours, slo, step)
-        counts.append(workers_for(slots, concurrency))
-    return tuple(counts)
+    """The fixed number of workers that keeps the SLO in each of these hours."""
+    return tuple(workers_for(_slots_of_hour(hour, slo, step), concurrency) for hour in hours)
 
 
-def _slots_of_hour(hour: RecordedHour, steps: Sequence[RecordedStep], slo: Slo, step: float) -> int:
+def _slots_of_hour(hour: RecordedHour, slo: Slo, step: float) -> int:
     if hour.jobs <= 0:
         return 0
     if hour.jobs > MANY_JOBS:
@@ -115,14 +102,9 @@ def _slots_of_hour(hour: RecordedHour, steps: Sequence[RecordedStep], slo: Slo, 
             for window in windows
             if (jobs := sum(each.jobs for each in window)) > 0
         )
-    load = _jobs_of(steps, step)
-    begin, end = hour.steps[0].at - steps[0].at, hour.steps[-1].at - steps[0].at + step
-    own = [(at, run) for at, run in zip(load.at, load.runs, strict=True) if begin <= at <= end]
-    return slots_for_jobs([at for at, _ in own], [run for _, run in own], slo=slo.seconds, late=slo.late)
-
-
-def _jobs_of(steps: Sequence[RecordedStep], step: float) -> Load:
-    return simulated_load(_history_of(steps, step, steps[0].at - step, steps[-1].at), 1)
+    begin, end = hour.steps[0].at - step, hour.steps[-1].at
+    load = simulated_load(_history_of(hour.steps, step, begin, end), 1)
+    return slots_for_jobs(load.at, load.runs, slo=slo.seconds, late=slo.late)
 
 
 def _history_of(steps: Sequence[RecordedStep], step: float, begin: float, end: float) -> ArrivalHistory:

@@ -77,13 +77,6 @@ def test_an_hour_of_very_many_jobs_is_a_formula(monkeypatch: pytest.MonkeyPatch)
     assert workers(recorded_hours(steps, STEP), SLO, 1) == (expected,)
 
 
-def test_hours_that_are_chosen_have_the_numbers_that_they_have_among_all() -> None:
-    hours = hours_of(0.2, 1.0, 0.5, 1.5)
-    some = workers_of_hours(hours, SLO, step=STEP, concurrency=2, chosen=[hours[3], hours[1]])
-    everything = workers(hours)
-    assert some == (everything[3], everything[1])
-
-
 def test_the_week_of_the_busiest_hour_is_replayed() -> None:
     rates = [0.01] * (3 * HOURS_OF_WEEK)
     rates[HOURS_OF_WEEK + 5] = 0.5
