@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import yaml
 
-from bench.plan_loads import DAY, WeeksOfJobs, generated_weeks, recorded_weeks
+from bench.plan_loads import DAY, WeeksOfJobs, loads_of
 from lab.recorded import recorded_jobs, recorded_prometheus
 from scaler.backtest.plant import Load, Report
 from scaler.backtest.replay import replay_load
@@ -43,13 +46,6 @@ COLUMNS: Final = (
     *("load", "planned from", "SLO", "min to max", "late, planned", "late, after", "p99 of waits, after"),
     *("worker-hours a week, planned", "after", "fixed", "kept"),
 )
-LOADS: Final = (
-    *("working hours", "batches each hour", "starts of 2 min"),
-    *("nab Twitter_volume_AAPL", "nab Twitter_volume_FB", "nab Twitter_volume_GOOG"),
-    *("nab elb_request_count_8c0756", "nasa, two days", "llm code, half an hour"),
-    "llm conv, half an hour",
-)
-"""Of the table, by name."""
 
 
 class Trial(NamedTuple):
@@ -98,6 +94,18 @@ def trials_of(weeks: WeeksOfJobs) -> Iterator[Trial]:
                 )
                 past = sum(max(0.0, min(until, begin) - since) for since, until in weeks.recorded)
                 yield Trial(weeks.name, min(past, 4 * WEEK_SECONDS), plan, report, end - begin)
+
+
+def trials_of_load(name: str, traces: Path | None) -> list[Trial]:
+    """Of the load of this name; none if it is a trace's and there is no folder of them."""
+    load = loads_of(traces).get(name)
+    if load is None:
+        return []
+    trials = []
+    for trial in trials_of(load()):
+        trials.append(trial._replace(after=replace(trial.after, timeline=())))
+        print(table(trials).splitlines()[-1], file=sys.stderr, flush=True)
+    return trials
 
 
 def _gaps(recorded: Sequence[tuple[float, float]], last: float) -> list[tuple[float, float]]:
@@ -171,7 +179,7 @@ def slo_table(plan: TargetPlan) -> str:
         "| SLO | min to max | late | worker-hours a week | price a week | starts a week |",
         "|---|--:|--:|--:|--:|--:|",
     ]
-    for bounds in sorted((plan.bounds, *plan.others), key=lambda each: each.slo.seconds):
+    for bounds in plan.by_slo:
         cells = (
             f"{bounds.slo.seconds:g} s{'' if bounds.kept else ', not kept'}",
             f"{bounds.min_workers} to {bounds.max_workers}",
@@ -205,17 +213,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, help="file of the tables, in Markdown")
     parser.add_argument("--picture", type=Path, help="file of the picture, .svg or .png")
     options = parser.parse_args(arguments)
-    loads = [*generated_weeks(), *(recorded_weeks(options.traces) if options.traces else ())]
+    names = [name for name in loads_of(options.traces) if (options.only or "") in name]
     trials: list[Trial] = []
-    shown: TargetPlan | None = None
-    for make in loads:
-        weeks = make()
-        if options.only and options.only not in weeks.name:
-            continue
-        for trial in trials_of(weeks):
-            trials.append(trial)
-            shown = trial.plan if trial.plan.others else shown
-            print(table([trial]).splitlines()[-1], file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(2) as pool:
+        for some in pool.map(partial(trials_of_load, traces=options.traces), names):
+            trials += some
+    shown = next((trial.plan for trial in trials if trial.plan.others), None)
     text = table(trials) + ("\n" + slo_table(shown) if shown is not None else "")
     if options.write:
         options.write.write_text(text)

@@ -49,18 +49,20 @@ class WeeksOfJobs:
         return [moment - begin for moment in self.at[first:last]], list(self.runs[first:last])
 
 
-def generated_weeks() -> list[Callable[[], WeeksOfJobs]]:
-    """Three weeks of each to plan from, and a fourth."""
-    return [_office, _batches, _slow_starts]
-
-
-def recorded_weeks(folder: Path) -> list[Callable[[], WeeksOfJobs]]:
-    """Of the traces in this folder."""
-    loads: list[Callable[[], WeeksOfJobs]] = []
-    for name, scale, run, concurrency in _NAB:
-        loads.append(_nab(folder, name, scale, run, concurrency))
-    loads.append(_nasa(folder))
-    loads += [_azure(folder, kind) for kind in ("code", "conv")]
+def loads_of(traces: Path | None) -> dict[str, Callable[[], WeeksOfJobs]]:
+    """By name: three generated weeks of each to plan from, and a fourth; and those of the traces in this
+    folder, if there is one."""
+    loads: dict[str, Callable[[], WeeksOfJobs]] = {
+        "working hours": _office,
+        "batches each hour": _batches,
+        "starts of 2 min": _slow_starts,
+    }
+    if traces is not None:
+        for name, scale, run, concurrency in _NAB:
+            loads[f"nab {name}"] = _nab(traces, name, scale, run, concurrency)
+        loads["nasa, two days"] = _nasa(traces)
+        for kind in ("code", "conv"):
+            loads[f"llm {kind}, half an hour"] = _azure(traces, kind)
     return loads
 
 

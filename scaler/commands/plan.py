@@ -10,6 +10,7 @@ import click
 
 from scaler.backtest.arrivals import NothingRecordedError
 from scaler.backtest.report import check_plot
+from scaler.commands.week_table import plan_table
 from scaler.config.policy_layers import resolve
 from scaler.config.settings import ScalerSettings, TargetSettings
 from scaler.plan.demand import HOUR_SECONDS, WEEK_SECONDS
@@ -18,7 +19,7 @@ from scaler.plan.paste import settings_text
 from scaler.plan.picture import plot_plans
 from scaler.plan.promise import Conditions
 from scaler.plan.recording import LongestRuns, read_longest_runs, read_weeks
-from scaler.plan.report import plan_data, plan_table
+from scaler.plan.report import plan_data
 from service.clock import now
 from service.commands.console import make_console, print_json
 from service.config.load import ConfigError

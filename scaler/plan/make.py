@@ -61,6 +61,11 @@ class TargetPlan:
     grace: int | None
     notes: tuple[str, ...]
 
+    @property
+    def by_slo(self) -> list[Bounds]:
+        """Those of all SLOs, the strictest first."""
+        return sorted((self.bounds, *self.others), key=lambda bounds: bounds.slo.seconds)
+
 
 def make_plan(
     target: TargetSettings,

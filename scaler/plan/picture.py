@@ -56,8 +56,7 @@ def _draw_hours(axes: Axes, plan: TargetPlan) -> None:
 
 def _draw_slos(axes: Axes, plan: TargetPlan, price: float | None) -> None:
     factor = 1.0 if price is None else price
-    slos = sorted((plan.bounds, *plan.others), key=lambda bounds: bounds.slo.seconds)
-    kept = [bounds for bounds in slos if bounds.kept]
+    kept = [bounds for bounds in plan.by_slo if bounds.kept]
     axes.plot(
         [bounds.slo.seconds for bounds in kept],
         [bounds.worker_hours * factor for bounds in kept],
@@ -65,7 +64,7 @@ def _draw_slos(axes: Axes, plan: TargetPlan, price: float | None) -> None:
         color="#2c3e50",
         label="min_workers to max_workers",
     )
-    for bounds in slos:
+    for bounds in plan.by_slo:
         text = f"{bounds.min_workers} to {bounds.max_workers}" + ("" if bounds.kept else ", not kept")
         axes.annotate(
             text,

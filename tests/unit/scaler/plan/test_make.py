@@ -113,9 +113,9 @@ def test_jobs_that_slow_each_other_down_are_told() -> None:
 def test_what_is_not_replayed_is_told() -> None:
     limited = plan(history(3, waiting=10.0, workers=4.0))
     assert [note for note in limited.notes if note.startswith("jobs waited beside free slots for 100 %")]
-    other = plan(history(3), POLICY.model_copy(update={"policy": "threshold"}))
+    other = plan(history(3, rate=1.0), POLICY.model_copy(update={"policy": "threshold"}))
     assert [note for note in other.notes if note.startswith("policy threshold keeps no SLO")]
-    assert other.bounds == plan(history(3)).bounds
+    assert other.bounds == plan(history(3, rate=1.0)).bounds
 
 
 def test_run_times_that_are_not_known_are_told() -> None:
