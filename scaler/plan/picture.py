@@ -81,7 +81,10 @@ def _draw_slos(axes: Axes, plan: TargetPlan, price: float | None) -> None:
         (plan.scheduled_hours, "the number of each hour", "grey"),
     ):
         axes.axhline(hours * factor, color=colour, ls=":", lw=1.2, label=name)
-    axes.set(xscale="log", xlabel=f"SLO (s) for {plan.bounds.slo.within:.4g} of the jobs")
+    axes.set(xscale="log", xlabel=f"SLO (s) for {100 * plan.bounds.slo.within:.4g} % of the jobs")
+    seconds = [bounds.slo.seconds for bounds in plan.by_slo]
+    axes.minorticks_off()
+    axes.set_xticks(seconds, [f"{each:g}" for each in seconds])
     axes.set_ylabel("worker-hours a week" if price is None else "price of a week")
     axes.set_ylim(bottom=0)
     axes.margins(x=0.12)
