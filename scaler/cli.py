@@ -406,7 +406,7 @@ def plan(
     """Plan the workers of the next week from the weeks that Prometheus has recorded.
 
     Prints the workers by hour of the week, what this and other SLOs cost, and settings to paste.
-    TARGETS: all if absent. Exits 1 if no number of workers keeps an SLO.
+    TARGETS: all if absent. Exits 1 if no number of workers keeps an SLO, or nothing of a target is recorded.
     """
     from scaler.backtest.arrivals import NothingRecordedError
     from scaler.commands.plan import PlanOptions, show_plan
@@ -420,7 +420,13 @@ def plan(
     options = PlanOptions(weeks, step, slo, within / 100, compare, price, start, scrape)
     try:
         kept = show_plan(
-            loaded.model, chosen, options, picture=picture, only_settings=only_settings, as_json=as_json
+            loaded.model,
+            chosen,
+            options,
+            picture=picture,
+            only_settings=only_settings,
+            as_json=as_json,
+            notify=lambda line: note(_PROGRAM, line),
         )
     except (ConfigError, UnreadableError, NothingRecordedError) as error:
         fail(_PROGRAM, str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final, NamedTuple
 
@@ -53,10 +53,12 @@ def show_plan(
     picture: str | None,
     only_settings: bool,
     as_json: bool,
+    notify: Callable[[str], None],
 ) -> bool:
-    """Print the plans of `targets`; whether each keeps its SLO.
+    """Print the plans of `targets`; whether each has one, and it keeps its SLO. `notify` gets a line of each
+    that has none, beside others.
 
-    Raises ConfigError, UnreadableError, NothingRecordedError.
+    Raises ConfigError, UnreadableError, NothingRecordedError: not one has a plan.
     """
     if not _LEAST_STEP <= options.step <= _MOST_STEP:
         why = f"should be {_LEAST_STEP:g} s to {_MOST_STEP:g} s"
@@ -64,21 +66,30 @@ def show_plan(
     if picture:
         check_plot(picture)
     end = now() // HOUR_SECONDS * HOUR_SECONDS
-    plans = []
+    plans: list[TargetPlan] = []
+    without: list[NothingRecordedError] = []
     for target in targets:
-        planned = plan_of(settings, target, options, end=end)
+        try:
+            planned = plan_of(settings, target, options, end=end)
+        except NothingRecordedError as error:
+            without.append(error)
+            continue
         plans.append(planned)
         policy = resolve(settings, target)
         if as_json:
             print_json(plan_data(planned, policy, options.price))
         elif not only_settings:
             make_console().print(plan_table(planned, options.price))
+    if not plans:
+        raise without[0]
+    for reason in without:
+        notify(str(reason))
     if not as_json:
         text = settings_text([(planned, resolve(settings, planned.target)) for planned in plans])
         click.echo(text if only_settings else f"settings:\n{text}", nl=False)
     if picture:
         plot_plans(plans, picture, options.price)
-    return all(planned.bounds.kept for planned in plans)
+    return not without and all(planned.bounds.kept for planned in plans)
 
 
 def plan_of(

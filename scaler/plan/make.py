@@ -168,7 +168,7 @@ def _run_time_notes(runs: LongestRuns | None, uses: Sequence[SlotUse], concurren
             f"{uses[0].jobs}: {fitting} at once get as much done; lower it in the workers, then here"
         )
     if runs is None:
-        yield "run times were not recorded by bucket: no grace period is proposed"
+        yield "how long the slowest jobs run was not recorded, or not read: no grace period is proposed"
     elif runs.beyond:
         yield (
             f"1 in 100 jobs of {runs.queue} runs over {plain(runs.seconds)} s, the largest bound of the "

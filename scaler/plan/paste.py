@@ -9,6 +9,7 @@ import yaml
 
 from scaler.config.settings import PolicySettings
 from scaler.plan.make import TargetPlan
+from service.units import printable
 
 _HIDDEN: Final = "environment"
 
@@ -50,7 +51,9 @@ def settings_text(plans: Sequence[tuple[TargetPlan, PolicySettings]]) -> str:
         lines += [f"  {line}" for line in text.splitlines()]
         lines += [f"    # {comment}" for comment in _comments(plan)]
         if not plan.bounds.kept:
-            lines.append(f"    # no number of workers that was tried keeps the SLO of {target.name}")
+            lines.append(
+                f"    # no number of workers that was tried keeps the SLO of {printable(target.name)}"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -156,8 +156,9 @@ def test_what_was_not_recorded_is_told_and_not_planned(config: Path) -> None:
     assert ran.returncode == 2
     assert "videos: worker_concurrency is neither set nor measured" in ran.stderr
     config.write_text(config.read_text().replace("name: videos", "name: videos\n  worker_concurrency: 2"))
-    ran = scaling("plan", "videos", "--weeks", "1", "--compare", "30s", config=config)
-    assert ran.returncode == 0, ran.stderr
+    ran = scaling("plan", "videos", "nothing", "--weeks", "1", "--compare", "30s", config=config)
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stderr.startswith("scaling: nothing: no job")
     assert "less than a week was recorded: nothing is known of 120 of the 168 hours" in ran.stdout
     assert ran.stdout.count(" ?") >= 100
     assert "settings:\ntargets:\n" in ran.stdout
