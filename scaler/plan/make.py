@@ -34,6 +34,7 @@ from scaler.plan.recording import LongestRuns
 from service.units import duration, percent, plain
 
 _BUSIEST: Final = 24  # hours that are looked at for another SLO
+_TWO_WEEKS: Final = 2 * HOURS_OF_WEEK - 24  # recorded hours; a day of them may lack
 _LIMITED: Final = 0.02  # of the time; less is noise
 
 
@@ -98,7 +99,15 @@ def make_plan(
     def bounds_of(wanted: Slo) -> Bounds:
         peak = max(workers_of_hours(busiest, wanted, step=step, concurrency=concurrency))
         peak = max(peak, *workers) if wanted == slo else peak
-        return bounds_for(planned, wanted, replayed, conditions, floor=min(1, policy.min_workers), peak=peak)
+        return bounds_for(
+            planned,
+            wanted,
+            replayed,
+            conditions,
+            floor=min(1, policy.min_workers),
+            peak=peak,
+            several_weeks=len(hours) >= _TWO_WEEKS,
+        )
 
     of_week = by_hour_of_week(hours, workers)
     uses = slot_use(points) if len(target.queues) == 1 else []
@@ -136,7 +145,7 @@ def _recording_notes(
             f"less than a week was recorded: nothing is known of {missing} of the {HOURS_OF_WEEK} hours of "
             "the week, and nothing is planned for them"
         )
-    elif recorded < 2 * HOURS_OF_WEEK:
+    elif recorded < _TWO_WEEKS:
         yield "one week was recorded: what changes from week to week is not known"
     limited = limited_share(points, concurrency)
     if (limited or 0.0) > _LIMITED:

@@ -22,7 +22,8 @@ MOST_REPLAYED: Final = 1_000_000
 """Simulated jobs of one replay: of a target with more, a part of the week stands for it."""
 
 _AIM: Final = 0.5  # of what may be late: the next week is not the last one
-_ROOM: Final = 1.5  # above the most that an hour took
+_ROOM: Final = 1.5  # times the most that an hour took
+_ROOM_UNKNOWN: Final = 3.0  # where it is not known how one week differs from another
 _MOST_TIMES: Final = 4  # the most that an hour took
 _CLOSE: Final = 0.05  # of the number: nearer is not looked for
 _PHASE: Final = (0.1,)  # the scaler decides right after a scrape
@@ -156,8 +157,10 @@ def _seconds_of(hours: Sequence[RecordedHour]) -> float:
 class _Search:
     """The bounds of one SLO."""
 
-    def __init__(self, policy: PolicySettings, slo: Slo, replayed: Replayed, conditions: Conditions) -> None:
-        self._policy, self._slo = policy, slo
+    def __init__(
+        self, policy: PolicySettings, slo: Slo, replayed: Replayed, conditions: Conditions, room: float
+    ) -> None:
+        self._policy, self._slo, self._room = policy, slo, room
         self._replayed, self._conditions = replayed, conditions
         self._tried: dict[int, Bounds] = {}
 
@@ -184,7 +187,7 @@ class _Search:
 
     def _bounds(self, min_workers: int, peak: int) -> Bounds:
         if min_workers not in self._tried:
-            most = min(MOST_WORKERS, max(min_workers, ceil(_ROOM * max(peak, min_workers)), 1))
+            most = min(MOST_WORKERS, max(min_workers, ceil(self._room * max(peak, min_workers)), 1))
             changed = {"min_workers": min_workers, "max_workers": most, "wait_slo_seconds": self._slo.seconds}
             report = replayed_report(
                 self._replayed.load,
@@ -220,12 +223,21 @@ def replayed_report(load: Load, policy: PolicySettings, seconds: float, conditio
 
 
 def bounds_for(
-    policy: PolicySettings, slo: Slo, replayed: Replayed, conditions: Conditions, *, floor: int, peak: int
+    policy: PolicySettings,
+    slo: Slo,
+    replayed: Replayed,
+    conditions: Conditions,
+    *,
+    floor: int,
+    peak: int,
+    several_weeks: bool = True,
 ) -> Bounds:
     """The fewest `min_workers`, from `floor` on, with which the replay keeps the SLO with half of it to
-    spare, and the `max_workers` beside them. `peak`: workers that the busiest hour takes.
+    spare, and the `max_workers` beside them. `peak`: workers that the busiest hour takes. Without
+    `several_weeks` the room above it is larger: nobody knows how much busier another week may be.
 
     Not `kept`: no number up to four times as many keeps it. Raises NothingRecordedError without
     worker_concurrency.
     """
-    return _Search(policy, slo, replayed, conditions).run(floor, peak)
+    room = _ROOM if several_weeks else _ROOM_UNKNOWN
+    return _Search(policy, slo, replayed, conditions, room).run(floor, peak)

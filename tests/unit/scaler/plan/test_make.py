@@ -67,6 +67,7 @@ def test_one_week_is_told_from_two() -> None:
     one, two = plan(history(168)), plan(history(336))
     assert [note for note in one.notes if note.startswith("one week was recorded")]
     assert two.notes == ()
+    assert one.bounds.max_workers > two.bounds.max_workers
     assert {hour.weeks for hour in two.hours.values()} == {2}
 
 

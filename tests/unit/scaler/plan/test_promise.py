@@ -129,6 +129,12 @@ def test_min_workers_are_what_comes_before_a_worker_starts() -> None:
     assert late.worker_hours >= late.min_workers * HOURS_OF_WEEK * 0.99
 
 
+def test_there_is_more_room_where_weeks_are_not_known() -> None:
+    known = bounds_for(POLICY, SLO, bursts(), CONDITIONS, floor=1, peak=6)
+    unknown = bounds_for(POLICY, SLO, bursts(), CONDITIONS, floor=1, peak=6, several_weeks=False)
+    assert (known.max_workers, unknown.max_workers) == (9, 18)
+
+
 def test_it_is_the_fewest_that_keep_it_with_half_to_spare() -> None:
     slow = Conditions((200.0, 300.0), 15.0, 15.0)
     found = bounds_for(POLICY, SLO, bursts(), slow, floor=1, peak=6)
