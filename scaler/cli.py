@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from scaler.commands.durations import as_seconds, as_seconds_range
+from scaler.commands.durations import as_seconds, as_seconds_list, as_seconds_range
 from service.commands.completion import add_completion
 from service.commands.options import (
     CONTEXT,
@@ -23,6 +23,7 @@ from service.commands.options import (
     listen_option,
     note,
     print_config,
+    reject_nan,
     show_notices,
     version_option,
     watch_option,
@@ -328,7 +329,7 @@ def backtest(
     Prints how many jobs would have waited longer than the SLO, and the worker-hours.
     TARGETS: all if absent. Needs worker_concurrency.
     """
-    from scaler.backtest.replay import NothingRecordedError
+    from scaler.backtest.arrivals import NothingRecordedError
     from scaler.commands.backtest import TooManyStepsError, show_backtest
     from service.config.load import ConfigError
     from service.outcome import UnreadableError
@@ -344,6 +345,92 @@ def backtest(
         )
     except (ConfigError, UnreadableError, NothingRecordedError, TooManyStepsError) as error:
         fail(_PROGRAM, str(error))
+
+
+@main.command()
+@click.argument("targets", nargs=-1)
+@click.option(
+    "--weeks", type=click.IntRange(1, 12), default=4, show_default=True, help="How many weeks to look back."
+)
+@click.option("--step", default="1m", show_default=True, callback=as_seconds, help="How fine to read them.")
+@click.option("--slo", callback=as_seconds, help="How long a job may wait.  [the target's wait_slo_seconds]")
+@click.option(
+    "--within",
+    type=click.FloatRange(50, 99.99),
+    callback=reject_nan,
+    default=99.0,
+    show_default=True,
+    help="Percent of the jobs that do not wait longer.",
+)
+@click.option(
+    "--compare",
+    metavar="SLO,SLO...",
+    callback=as_seconds_list,
+    help="Other SLOs to price, such as 10s,2m.  [a quarter, half, double and four times]",
+)
+@click.option(
+    "--price",
+    type=click.FloatRange(0, 1_000_000),
+    callback=reject_nan,
+    help="What an hour of a worker costs, in any currency.",
+)
+@click.option(
+    "--start",
+    default="10-40",
+    show_default=True,
+    callback=as_seconds_range,
+    metavar="SECONDS",
+    help="How long a new worker takes until it is ready, from and to.",
+)
+@click.option("--scrape", default="15s", show_default=True, callback=as_seconds, help="The scrape interval.")
+@click.option("--plot", "picture", metavar="FILE", help="Plot the plan too: .png, .svg or .pdf.")
+@click.option("--settings", "only_settings", is_flag=True, help="Print only the settings, as YAML.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per target.")
+@_config_option
+def plan(
+    *,
+    targets: tuple[str, ...],
+    weeks: int,
+    step: float,
+    slo: float | None,
+    within: float,
+    compare: tuple[float, ...] | None,
+    price: float | None,
+    start: tuple[float, float],
+    scrape: float,
+    picture: str | None,
+    only_settings: bool,
+    as_json: bool,
+    config: str | None,
+) -> None:
+    """Plan the workers of the next week from the weeks that Prometheus has recorded.
+
+    Prints the workers by hour of the week, what this and other SLOs cost, and settings to paste.
+    TARGETS: all if absent. Exits 1 if no number of workers keeps an SLO, or nothing of a target is recorded.
+    """
+    from scaler.backtest.arrivals import NothingRecordedError
+    from scaler.commands.plan import PlanOptions, show_plan
+    from service.config.load import ConfigError
+    from service.outcome import UnreadableError
+
+    loaded = _settings(config)
+    chosen = [_target(loaded, name) for name in dict.fromkeys(targets)] or list(loaded.model.targets)
+    if not chosen:
+        fail(_PROGRAM, "no targets are set: there is nothing to plan")
+    options = PlanOptions(weeks, step, slo, within / 100, compare, price, start, scrape)
+    try:
+        kept = show_plan(
+            loaded.model,
+            chosen,
+            options,
+            picture=picture,
+            only_settings=only_settings,
+            as_json=as_json,
+            notify=lambda line: note(_PROGRAM, line),
+        )
+    except (ConfigError, UnreadableError, NothingRecordedError) as error:
+        fail(_PROGRAM, str(error))
+    sys.exit(0 if kept else 1)
 
 
 @main.command()

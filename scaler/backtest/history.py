@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from scaler.backtest.replay import HistoryPoint
+from scaler.backtest.arrivals import HistoryPoint
 from scaler.config.settings import ScalerSettings, TargetSettings, is_glob, matching, queries_of
 from scaler.prometheus.observer import Observer
 from scaler.prometheus.promql import MEASURE_LABEL, RUN_TIMES, QueueKey, query_text, queue_selector, quoted

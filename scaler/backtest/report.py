@@ -13,9 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from scaler.backtest.arrivals import ArrivalHistory, HistoryPoint, NothingRecordedError, arrival_history
 from scaler.backtest.history import read_history
 from scaler.backtest.plant import Report
-from scaler.backtest.replay import ArrivalHistory, HistoryPoint, NothingRecordedError, arrival_history, replay
+from scaler.backtest.replay import replay
 from scaler.config.policy_layers import checked_policy, resolve
 from scaler.config.settings import PolicySettings, ScalerSettings, TargetSettings
 from service.clock import Deadline, now

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MOST_LISTED: Final = 8
 
 
 def as_seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
@@ -30,3 +31,15 @@ def as_seconds_range(_: click.Context, __: click.Parameter, text: str) -> tuple[
     if high < low:
         raise click.BadParameter(f"{text!r} should be seconds, as 20 or 10-40")
     return low, high
+
+
+def as_seconds_list(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[float, ...] | None:
+    """10s,30s,2m: at most eight."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) > _MOST_LISTED:
+        raise click.BadParameter(f"{len(parts)} durations are too many: at most {_MOST_LISTED}")
+    return tuple(as_seconds(context, parameter, part.strip()) or 0.0 for part in parts)

@@ -79,7 +79,7 @@ def watch_option(command: F) -> F:
         "--watch",
         metavar="[SECONDS]",
         type=click.FloatRange(min=0.1, max=86400),
-        callback=_reject_nan,
+        callback=reject_nan,
         is_flag=False,
         flag_value=_WATCH_SECONDS,
         help=f"Repeat every {_WATCH_SECONDS} seconds, or as often as given.",
@@ -100,8 +100,8 @@ def print_config(settings: Any) -> None:
     click.echo(yaml.safe_dump(masked(settings), sort_keys=False, allow_unicode=True), nl=False)
 
 
-def _reject_nan(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
-    """nan is in every range."""
-    if seconds is not None and isnan(seconds):
-        raise click.BadParameter("not a number of seconds")
-    return seconds
+def reject_nan(_: click.Context, __: click.Parameter, number: float | None) -> float | None:
+    """A callback of an option that is a number: nan is in every range."""
+    if number is not None and isnan(number):
+        raise click.BadParameter("not a number")
+    return number

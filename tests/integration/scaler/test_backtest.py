@@ -10,13 +10,9 @@ from collections.abc import Iterator
 from math import pi, sin
 from pathlib import Path
 
-import httpx
 import pytest
 
-from lab.ports import free_port
-from lab.process import ChildProcess
-from lab.programs import find_program
-from lab.prometheus import promtool
+from lab.recorded import recorded_prometheus
 from service.clock import now
 
 pytestmark = pytest.mark.timeout(300)  # up to 17 s alone, of computing
@@ -26,8 +22,8 @@ STEP = 15
 RUN = 2.0
 
 
-def day(end: float) -> str:
-    """OpenMetrics of one queue: waves of 1 to 9 jobs/s that run 2 s each and never wait."""
+def day(end: float) -> dict[str, list[tuple[int, float]]]:
+    """One queue: waves of 1 to 9 jobs/s that run 2 s each and never wait."""
     begin = int(end) - 86400
     series: dict[str, list[tuple[int, float]]] = {}
     done = 0.0
@@ -45,61 +41,13 @@ def day(end: float) -> str:
             ('bullmq_queue_workers{prefix="bull",queue="mail"}', 6.0),
         ):
             series.setdefault(name, []).append((at, value))
-    lines = []
-    for name, points in series.items():
-        family = name.split("{", maxsplit=1)[0]
-        counter = family in ("bullmq_job_completed", "bullmq_job_failed")
-        lines.append(f"# TYPE {family} {'counter' if counter else 'unknown'}")
-        shown = name.replace("{", "_total{", 1) if counter else name
-        lines += [f"{shown} {value:.6f} {at}" for at, value in points]
-    return "\n".join([*_grouped(lines), "# EOF", ""])
-
-
-def _grouped(lines: list[str]) -> list[str]:
-    """The samples of a family stand together, under one TYPE."""
-    groups: dict[str, list[str]] = {}
-    family = ""
-    for line in lines:
-        if line.startswith("#"):
-            family = line
-        groups.setdefault(family, [])
-        if line != family:
-            groups[family].append(line)
-    return [line for family, group in groups.items() for line in (family, *group)]
+    return series
 
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("backtest")
-    text = home / "day.txt"
-    text.write_text(day(now()))
-    done = promtool("tsdb", "create-blocks-from", "openmetrics", str(text), str(home / "data"))
-    assert done.returncode == 0, done.stderr
-    (home / "prometheus.yml").write_text("scrape_configs: []\n")
-    port = free_port()
-    server = ChildProcess(
-        [
-            find_program("prometheus"),
-            f"--config.file={home / 'prometheus.yml'}",
-            f"--storage.tsdb.path={home / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=warn",
-        ],
-        name="prometheus",
-        log=home / "log",
-    )
-    try:
-
-        def ready() -> bool:
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/-/ready", trust_env=False).is_success
-            except httpx.TransportError:
-                return False
-
-        server.wait_for(ready, seconds=60)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.stop()
+    with recorded_prometheus(day(now()), tmp_path_factory.mktemp("backtest")) as url:
+        yield url
 
 
 def scaling(*arguments: str, config: Path) -> subprocess.CompletedProcess[str]:

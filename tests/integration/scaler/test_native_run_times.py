@@ -14,8 +14,8 @@ import yaml
 
 from lab.deadline import wait_until
 from lab.prometheus import Prometheus
+from scaler.backtest.arrivals import HistoryPoint
 from scaler.backtest.history import read_history
-from scaler.backtest.replay import HistoryPoint
 from scaler.config.settings import ScalerSettings
 from scaler.configuration import Reloader, read_scaler_settings
 from scaler.model import QueueSample

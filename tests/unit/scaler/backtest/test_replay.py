@@ -6,15 +6,9 @@ import pytest
 
 from bench.contenders import policy_settings
 from bench.scenarios import generated
+from scaler.backtest.arrivals import HistoryPoint, NothingRecordedError, arrival_history
 from scaler.backtest.history import group_by_queue, history_points
-from scaler.backtest.replay import (
-    HistoryPoint,
-    NothingRecordedError,
-    PolicyController,
-    arrival_history,
-    replay,
-    simulated_load,
-)
+from scaler.backtest.replay import PolicyController, replay, simulated_load
 from scaler.backtest.simulate import simulate
 from scaler.config.settings import PolicySettings
 from scaler.model import Observation, QueueSample
