@@ -256,9 +256,9 @@ class Jobs:
         names = self._names
         if names is not None and "names" in dumped:
             names = names.restored(dumped["names"], durations=same)
+        waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         if self._reasons and "reasons" in dumped:
             self._reasons.restore(dumped["reasons"])
-        waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         for name, count in zip(COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
         self._wait, self._processing, self._waits, self._active = wait, processing, waits, active

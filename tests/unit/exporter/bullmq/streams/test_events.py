@@ -352,6 +352,19 @@ def test_native_durations_that_are_not_those_of_the_buckets_are_refused(native: 
     assert restored.counters() == Jobs(native=True).counters()
 
 
+@pytest.mark.parametrize("part", ["waits", "active", "returned"])
+def test_of_a_dump_that_is_refused_nothing_is_restored(part: str) -> None:
+    def begun() -> Jobs:
+        names = NameTally(LabelBudget(10), 5, DEFAULT_BUCKETS)
+        return Jobs(reasons=ReasonTally(LabelBudget(10), 5), names=names)
+
+    jobs, refused = begun(), begun()
+    jobs.feed([entry("1000-0", "added 1 name=send"), entry("1001-0", "failed 1 failedReason=disk")])
+    with pytest.raises(ValueError, match="latin-1"):
+        refused.restore({**jobs.dump(), part: [["☃", 5]]})
+    assert refused.counters() == begun().counters()
+
+
 def test_of_a_job_whose_id_has_megabytes_a_hash_is_remembered() -> None:
     """Of 200,000 such jobs the ids would be all of the memory; what is counted is the same."""
     long, other = "x" * 3_000_000, "x" * 2_999_999 + "y"
