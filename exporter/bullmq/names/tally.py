@@ -323,15 +323,21 @@ class NameTally:
         tally._load(tally._other, dumped["other"], durations=durations)
         tally._load(tally._unknown, dumped["unknown"], durations=durations)
         texts = []
+        labelled: dict[str, Sequence[Any]] = {}
         for text, last, jobs, ms, counts in dumped["names"][:MOST_KNOWN]:
             texts.append(text)
             name = tally._names.get(text) or tally._new_name(text)
             name.last, name.jobs, name.ms = last, jobs, ms
             name.next = _next(name)
-            if counts is not None and not name.labelled and self._budget.take(tally):
-                tally._label(name)
-                tally._load(name.counts, counts, durations=durations)
+            if counts is not None:
+                labelled[text] = counts
         tally._add_up()
+        largest = sorted(labelled, key=lambda text: -tally._share(tally._names[text]))
+        for text in largest:  # there may be fewer places now
+            if self._budget.take(tally):
+                name = tally._names[text]
+                tally._label(name)
+                tally._load(name.counts, labelled[text], durations=durations)
         if faded := max((name.last for name in tally._names.values()), default=0):
             tally._faded, tally._fade_at = faded, faded + _FADE_MS
         for job, number in dumped["jobs"][-self._max_jobs :]:

@@ -7,6 +7,7 @@ and a job that is removed when it ends counts like any other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -38,6 +39,8 @@ COUNTS: Final = (
     "deduplicated",
     "evicted",
 )
+_LONGEST_ID: Final = 200
+"""Bytes of the id of a job that are remembered: of a longer one, which may have megabytes, a hash."""
 _EVICTION_DIVISOR: Final = 8  # evict an eighth: removing single keys from the front of a dict gets slower
 
 
@@ -162,7 +165,7 @@ class Jobs:
         """Add jobs that are active at `ms` although no event that was read reports it; busy from then on."""
         self._busy_until = max(self._busy_until, ms)
         for job in active:
-            self._active.setdefault(job, 0)
+            self._active.setdefault(_short(job), 0)
 
     def forget(self) -> None:
         """Call when events are missing: the remembered jobs may be wrong, the counters stay."""
@@ -253,9 +256,9 @@ class Jobs:
         names = self._names
         if names is not None and "names" in dumped:
             names = names.restored(dumped["names"], durations=same)
+        waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         if self._reasons and "reasons" in dumped:
             self._reasons.restore(dumped["reasons"])
-        waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         for name, count in zip(COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
         self._wait, self._processing, self._waits, self._active = wait, processing, waits, active
@@ -270,6 +273,8 @@ class Jobs:
     def _feed(self, entry_id: bytes, fields: Sequence[bytes]) -> None:
         event = fields[1]
         job = fields[3] if len(fields) > 3 else b""
+        if type(job) is bytes and len(job) > _LONGEST_ID:
+            job = _short(job)
         if self._returned is not None:
             if event == b"stalled" and job == self._returned[0]:
                 self._returned = None
@@ -304,7 +309,7 @@ class Jobs:
         elif event == b"failed":
             self._failed += 1
             if self._reasons:
-                self._reasons.add(_value(fields, b"failedReason"), job, _ms(entry_id))
+                self._reasons.add(_value(fields, b"failedReason"), fields[3] if job else job, _ms(entry_id))
             self._end(entry_id, job, "failed")
         elif event == b"delayed":
             self._waits.pop(job, None)
@@ -388,6 +393,11 @@ def split_id(entry_id: bytes) -> tuple[int, int]:
     """A stream id's ms and number, which sort like the ids. Raises ValueError."""
     ms, _, number = entry_id.partition(b"-")
     return int(ms), int(number or 0)
+
+
+def _short(job: bytes) -> bytes:
+    """What is remembered of an id."""
+    return job if len(job) <= _LONGEST_ID else blake2b(job, digest_size=32).digest()
 
 
 def _value(fields: Sequence[bytes], name: bytes) -> bytes:

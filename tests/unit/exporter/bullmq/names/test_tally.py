@@ -167,6 +167,15 @@ def test_after_a_restart_names_are_as_large_as_before() -> None:
     assert counts(again.snapshot()).keys() == {word(0), word(2), "other"}
 
 
+def test_where_there_are_fewer_places_after_a_restart_the_largest_names_keep_theirs() -> None:
+    tally = counting(3)
+    for number, times in ((0, 1), (1, 40), (2, 30)):
+        for job in range(times):
+            tally.added(b"%d-%d" % (number, job), word(number).encode())
+    again = restarted(tally, LabelBudget(2))
+    assert counts(again.snapshot()) == {word(1): (40, 0, 0, 0), word(2): (30, 0, 0, 0)}
+
+
 def test_a_name_that_went_away_ends_also_where_each_hour_has_a_restart() -> None:
     tally = counting()
     tally.added(b"1", b"yearly")
