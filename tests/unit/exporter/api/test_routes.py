@@ -158,7 +158,10 @@ def test_an_unknown_query(client: Client, action: str) -> None:
 
 
 def test_other_methods_and_paths_have_the_envelope_too(client: Client) -> None:
-    assert client.request("PUT", PATH, KEY).json() == {"success": False, "error": "this path does not take PUT"}
+    assert client.request("PUT", PATH, KEY).json() == {
+        "success": False,
+        "error": "this path does not take PUT",
+    }
     assert client.get("/api/nothing", KEY).json() == {
         "success": False,
         "error": "there is no /api/nothing here; the API is /api/monitoring, and /docs describes it",
