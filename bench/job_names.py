@@ -17,7 +17,8 @@ from exporter.assessment import Assessment
 from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Entry, Jobs
 from exporter.bullmq.tallies.label_budget import LabelBudget
-from exporter.config.settings import BullMQSettings, HealthSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.render import Renderer

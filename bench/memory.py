@@ -22,8 +22,9 @@ from bench.watched import cpu_seconds
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.keys import OWN_KEYS
 from exporter.bullmq.memory.watch import MemoryWatch
+from exporter.config.bullmq import BullMQSettings
 from exporter.config.memory import MemorySettings
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack
 from exporter.snapshot.memory import MEMORY_STATES

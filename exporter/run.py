@@ -21,7 +21,8 @@ from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.work import WorkHistory
 from exporter.collect import Collector, Parts, make_sources
-from exporter.config.settings import BullMQSettings, ExporterSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.settings import ExporterSettings
 from exporter.history import History, Point
 from exporter.peers.model import Peers
 from exporter.peers.poller import PeerPoller

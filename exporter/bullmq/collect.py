@@ -19,7 +19,7 @@ from exporter.bullmq.search.workers import StartsWithoutWorkers
 from exporter.bullmq.still.standing import StandingQueues
 from exporter.bullmq.still.states import QueueFacts, QueueStates
 from exporter.bullmq.streams.follow import Follower
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
 from exporter.snapshot.queues import BullMQState, Changes, Events, QueueId, Queues, QueueState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from exporter.conditions.finding import Finding, each_once, first_few
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Outcome, value_or_none

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.host import HostState, ProcessState, PushState
 from exporter.snapshot.queues import (
     BullMQState,

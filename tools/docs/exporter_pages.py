@@ -160,7 +160,7 @@ def exporter_settings() -> str:
     """The text of docs/settings.md."""
     secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ExporterSettings, EXPORTER_VARIABLES))
     source = (
-        "Written by `make docs` from `exporter/config/settings.py`. The file is YAML, named by "
+        "Written by `make docs` from `exporter/config/`. The file is YAML, named by "
         "`--config FILE` or `EXPORTER_CONFIG`. The environment overrides the file, and "
         "the command line overrides both. An unknown key is an error. "
         "`monitor start --check-config` checks the settings and exits; "

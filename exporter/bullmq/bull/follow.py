@@ -33,7 +33,7 @@ from exporter.bullmq.search.ask import ask_owners
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.bullmq.tallies.known_texts import BURST_SECONDS, KnownTexts
 from exporter.bullmq.tallies.label_budget import LabelBudget
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
 from exporter.snapshot.queues import AllRates, BullMQState, Events, EventTotals, QueueId, QueueRates

@@ -28,7 +28,7 @@ from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.streams.stream import CHECK_IDLE, Idle, Stream
 from exporter.bullmq.tallies.known_texts import BURST_SECONDS, KnownTexts
 from exporter.bullmq.tallies.label_budget import LabelBudget
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import CheckpointWrites, Events, EventTotals, QueueId, QueueRates

@@ -14,7 +14,7 @@ from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.commands import tables
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.jobs.lines import failed_reason_lines
 from exporter.page import status_page

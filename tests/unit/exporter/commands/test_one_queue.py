@@ -16,7 +16,7 @@ from exporter.cli import main
 from exporter.commands.one_queue import UnknownQueueError, chosen_table, select_queues
 from exporter.commands.query import of_queues, run_view_command
 from exporter.commands.view_source import ViewSource
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.snapshot.queues import BullMQState, Events, QueueId
 from exporter.snapshot.whole import Snapshot

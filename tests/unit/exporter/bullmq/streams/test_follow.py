@@ -8,7 +8,7 @@ from exporter.bullmq.streams import budget, follow, read_round
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.stream import Stream
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.protocol import Reply, Request
 from exporter.snapshot.queues import QueueId
 from service.outcome import Failed

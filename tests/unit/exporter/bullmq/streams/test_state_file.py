@@ -12,7 +12,7 @@ from exporter.bullmq.sharding import shard_number
 from exporter.bullmq.streams import state_file
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile, CheckpointFileError
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.config.shard import QueueShard
 from exporter.snapshot.queues import QueueId
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
