@@ -49,7 +49,7 @@ def memory_table(view: View) -> RenderableType:
     """The queues that take most, the nodes, and the advice."""
     translator, memory = environment_translator(), view.get("memory")
     if memory is None:
-        return Text(translator.translate("memory.off", setting="bullmq.memory.enabled"), "red")
+        return Text(translator.translate("queue_memory.off", setting="bullmq.memory.enabled"), "red")
     prefixed = several_prefixes(memory)
     queues = memory["queues"]
     whole = make_table(_COLUMNS, [_cells(queue, prefixed=prefixed) for queue in queues], translator)

@@ -54,9 +54,9 @@ def queue_title(queue: Mapping[str, Any], *, prefixed: bool) -> str:
 def summary_line(memory: Mapping[str, Any], now: float, translator: Translator) -> str:
     """The sum, how sure it is, and its age."""
     if not memory["measured"]:
-        return translator.translate("memory.none_yet")
+        return translator.translate("queue_memory.none_yet")
     return translator.translate(
-        "memory.sum",
+        "queue_memory.sum",
         bytes=size(memory["bytes"]),
         error=size(2 * memory["error_bytes"]),
         count=memory["measured"],
@@ -72,20 +72,23 @@ def node_lines(memory: Mapping[str, Any], translator: Translator) -> list[str]:
 def _node_line(node: Mapping[str, Any], translator: Translator) -> str:
     translate = translator.translate
     maximum, growth, full_in = node["max_bytes"], node["growth_bytes_per_second"], node["full_in_seconds"]
-    used = {"node": printable(node["address"]), "used": size(node["used_bytes"])}
+    name, used = printable(node["address"]), size(node["used_bytes"])
     queues = size(node["queues_bytes"])
     if maximum is None:
-        parts = [translate("memory.node", queues=queues, **used)]
+        parts = [translate("queue_memory.node", node=name, used=used, queues=queues)]
     else:
-        parts = [translate("memory.node_limited", queues=queues, max=size(maximum), **used)]
+        most = size(maximum)
+        parts = [translate("queue_memory.node_limited", node=name, used=used, max=most, queues=queues)]
     if growth is None:
-        parts.append(translate("memory.growth_unknown"))
+        parts.append(translate("queue_memory.growth_unknown"))
     else:
-        parts.append(translate("memory.growth", rate=daily(growth), time=duration(node["growth_seconds"])))
+        parts.append(
+            translate("queue_memory.growth", rate=daily(growth), time=duration(node["growth_seconds"]))
+        )
     if full_in is not None:
-        parts.append(translate("memory.full_in", time=duration(full_in)))
+        parts.append(translate("queue_memory.full_in", time=duration(full_in)))
     elif maximum is None:
-        parts.append(translate("memory.no_maximum"))
+        parts.append(translate("queue_memory.no_maximum"))
     return ", ".join(parts)
 
 
@@ -94,7 +97,7 @@ def advice_lines(memory: Mapping[str, Any], translator: Translator) -> list[str]
     prefixed = several_prefixes(memory)
     lines = [
         translator.translate(
-            "memory.advice",
+            "queue_memory.advice",
             queue=queue_title(advice, prefixed=prefixed),
             option=f"{advice['option']}: {advice['kept']}",
             bytes=size(advice["frees_bytes"]),
@@ -102,14 +105,14 @@ def advice_lines(memory: Mapping[str, Any], translator: Translator) -> list[str]
         )
         for advice in memory["advice"]
     ]
-    return [*lines, translator.translate("memory.advice_steps")] if lines else []
+    return [*lines, translator.translate("queue_memory.advice_steps")] if lines else []
 
 
 def doubt_lines(memory: Mapping[str, Any], translator: Translator) -> list[str]:
     """What is not measured, and why."""
     lines = [
         translator.translate(
-            "memory.unread",
+            "queue_memory.unread",
             queue=printable(f"{queue['prefix']}:{queue['name']}"),
             why=printable(queue["why"]),
         )
@@ -117,7 +120,7 @@ def doubt_lines(memory: Mapping[str, Any], translator: Translator) -> list[str]:
     ]
     more = memory["unmeasured"] - len(lines)
     if more > 0:
-        lines.append(translator.translate("memory.more_unread", count=more))
+        lines.append(translator.translate("queue_memory.more_unread", count=more))
     if memory["pending"]:
-        lines.append(translator.translate("memory.pending", count=memory["pending"]))
+        lines.append(translator.translate("queue_memory.pending", count=memory["pending"]))
     return lines

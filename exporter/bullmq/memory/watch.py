@@ -14,6 +14,7 @@ from exporter.bullmq.memory.commands import seconds_between, timed
 from exporter.bullmq.memory.growth import Trend
 from exporter.bullmq.memory.survey import Requests, Survey, survey
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.search.ask import NO_OWNER
 from exporter.config.memory import MemorySettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.info import parse_info
@@ -32,6 +33,7 @@ _SEARCH_PAUSE: Final = 1.0
 _REQUEST_SECONDS: Final = 5.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.02, 30.0
 _STALE_ROUNDS: Final = 3
+_LONGEST_ROUND: Final = 3600.0  # that is waited for, of one that has not ended
 # Of a survey that a person waits for: jobs of a node, and the share of its time.
 _MOST_ONCE: Final = 2000
 _RATIO_ONCE: Final = 0.05
@@ -51,7 +53,7 @@ class MemoryWatch:
     """One thread calls `step`; any thread may call `memory`, which is replaced as a whole. `nodes`: whether
     the memory of the nodes is read too, which the first of several shards does."""
 
-    def __init__(  # what it is made of, once
+    def __init__(
         self,
         deployment: Deployment,
         discovery: Discovery,
@@ -78,14 +80,15 @@ class MemoryWatch:
         self._nodes: dict[str, NodeMemory] = {}
         self._unread: dict[QueueId, str] = {}
         self._trends: dict[QueueId | str, Trend] = {}
+        self._masters: tuple[str, ...] = ()
         self._memory = MeasuredMemory()
-        self._published_at = monotonic()
+        self._stepped_at = monotonic()
         self.redis_seconds = 0.0
         """Seconds that the nodes took for the requests by their own clocks, since the start."""
 
     def memory(self) -> MeasuredMemory:
-        """What was measured lately; a survey that is late leaves nothing."""
-        return self._memory if monotonic() - self._published_at < self._stale_seconds else MeasuredMemory()
+        """What was measured lately; nothing where the thread that should measure does not run."""
+        return self._memory if monotonic() - self._stepped_at < self._stale_seconds else MeasuredMemory()
 
     @property
     def going_on(self) -> bool:
@@ -94,7 +97,8 @@ class MemoryWatch:
 
     def step(self) -> float:
         """One request to each node whose pause is over; the seconds until the next. A Redis that does not
-        answer is not an error: it retries."""
+        answer is not an error: it retries, and what was known is told until it is old."""
+        self._stepped_at = monotonic()
         if not self._runs:
             pause = self._next - monotonic()
             if pause > 0:
@@ -105,6 +109,7 @@ class MemoryWatch:
                 self._begin(Deadline.after(_REQUEST_SECONDS))
             except UnreadableError:
                 self._next = monotonic() + _RETRY_SECONDS
+                self._publish()
                 return _RETRY_SECONDS
         else:
             self._advance(Deadline.after(_REQUEST_SECONDS))
@@ -134,18 +139,22 @@ class MemoryWatch:
 
     @property
     def _stale_seconds(self) -> float:
-        return _STALE_ROUNDS * max(self._settings.interval_seconds, self._round_seconds) + _SEARCH_SECONDS
+        going_on = monotonic() - self._begun if self._runs else 0.0
+        longest = max(self._settings.interval_seconds, self._round_seconds, min(going_on, _LONGEST_ROUND))
+        return _STALE_ROUNDS * longest + _SEARCH_SECONDS
 
     def _begin(self, deadline: Deadline) -> None:
         """Raises UnreadableError if no node is known."""
         known = self._discovery.known()
         slot_map = SlotMap(self._deployment.topology(deadline))
         self._begun = monotonic()
-        self._known = frozenset(known.queues)
-        self._unread = {}
+        self._masters = slot_map.masters
+        supported = [queue for queue in known.queues if slot_map.supports(queue)]
+        self._known = frozenset(supported)
+        owned, unowned = slot_map.by_owner(supported)
+        self._unread = dict.fromkeys(unowned, NO_OWNER.message)
         if self._with_nodes:
             self._read_nodes(slot_map, deadline)
-        owned, _ = slot_map.by_owner([queue for queue in known.queues if slot_map.supports(queue)])
         for address, queues in owned.items():
             requests = survey(queues, self._samples, random)
             self._runs[address] = _Run(requests, next(requests), queues, self._begun)
@@ -206,7 +215,7 @@ class MemoryWatch:
     def _end(self) -> None:
         self._round_seconds = monotonic() - self._begun
         self._next = max(self._begun + self._settings.interval_seconds, monotonic() + _LEAST_PAUSE)
-        known: set[QueueId | str] = {*self._known, *self._nodes}
+        known: set[QueueId | str] = {*self._known, *self._masters}
         self._trends = {name: trend for name, trend in self._trends.items() if name in known}
         self._publish()
 
@@ -228,4 +237,3 @@ class MemoryWatch:
             state_totals(queues.values()),
             pending=len(self._known - queues.keys() - unread.keys()),
         )
-        self._published_at = monotonic()

@@ -204,6 +204,24 @@ def test_what_is_old_is_not_served(
     assert memory.memory() == MeasuredMemory()
 
 
+def test_a_server_that_stays_away_is_forgotten(watch: WatchOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread goes on all the time."""
+    with start_redis() as gone, BullMQ(6, url=gone.url) as bullmq:
+        bullmq.add_bulk("mail", 3)
+        monitor = watch(gone, redis={"timeout_seconds": 0.5})
+        monitor.discovery.discover_once(Deadline.after(20))
+        memory = MemoryWatch(monitor.deployment, monitor.discovery, FAST, first_after=0.0)
+        memory.survey_once(Deadline.after(20))
+        gone.kill()
+        at = monotonic()
+        for after, there in ((400.0, True), (800.0, True), (3000.0, False)):
+            monkeypatch.setattr("exporter.bullmq.memory.watch.monotonic", lambda later=at + after: later)
+            memory.step()
+            memory.step()
+            assert bool(memory.memory().queues) == there, after
+        assert memory.memory().unread
+
+
 def test_the_largest_queues_have_series(server: RedisServer, watch: WatchOf) -> None:
     server.cli("flushall")
     with two_queues(server):
