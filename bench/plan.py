@@ -43,8 +43,8 @@ _COMPARED: Final = (7.5, 15.0, 60.0, 120.0)
 _SHOWN: Final = "working hours"  # whose other SLOs are shown
 
 COLUMNS: Final = (
-    *("load", "planned from", "SLO", "min to max", "late, planned", "late, after", "p99 of waits, after"),
-    *("worker-hours a week, planned", "after", "fixed", "kept"),
+    *("load", "planned from", "SLO", "min to max", "late, planned", "late, after", "wait p99, after"),
+    *("worker-hours, planned", "after", "fixed", "kept"),
 )
 
 
