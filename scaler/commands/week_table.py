@@ -12,6 +12,7 @@ from rich.text import Text
 
 from scaler.commands.tables import Hanging
 from scaler.plan.make import TargetPlan
+from scaler.plan.promise import Bounds
 from scaler.plan.report import price_of
 from service.catalogs import TRANSLATORS
 from service.commands.columns import Column, make_table
@@ -35,20 +36,9 @@ _COLUMNS: Final[Mapping[str, Column]] = {
 def plan_table(plan: TargetPlan, price: float | None) -> RenderableType:
     """What was recorded, the workers by hour of the week, the SLOs, and what else is to be said."""
     translator = TRANSLATORS[of_locale(os.environ)]
-    slo, kept = plan.bounds.slo, plan.bounds.kept
-    bounds = {"min": plan.bounds.min_workers, "max": plan.bounds.max_workers} if kept else {}
-    summary = translator.translate(
-        "plan.kept" if kept else "plan.not_kept",
-        target=plan.target.name,
-        jobs=count(plan.jobs),
-        hours=count(plan.recorded),
-        slo=plain(slo.seconds),
-        share=percent(slo.within),
-        **bounds,
-    )
     without = () if price is not None else ("price",)
     return Group(
-        Hanging(Text(printable(summary), "bold" if kept else "bold red")),
+        Hanging(Text(printable(_summary(plan, translator)), "bold" if plan.bounds.kept else "bold red")),
         *(Hanging(Text(printable(f"  {line}"))) for line in _facts(plan, translator)),
         *(Hanging(Text(printable(f"  {note}"), "yellow")) for note in plan.notes),
         Text(),
@@ -61,9 +51,40 @@ def plan_table(plan: TargetPlan, price: float | None) -> RenderableType:
     )
 
 
+def _summary(plan: TargetPlan, translator: Translator) -> str:
+    bounds, target = plan.bounds, plan.target.name
+    jobs, hours = count(plan.jobs), count(plan.recorded)
+    slo, share = plain(bounds.slo.seconds), percent(bounds.slo.within)
+    if not bounds.kept:
+        return translator.translate(
+            "plan.not_kept", target=target, jobs=jobs, hours=hours, slo=slo, share=share
+        )
+    return translator.translate(
+        "plan.kept",
+        target=target,
+        jobs=jobs,
+        hours=hours,
+        slo=slo,
+        share=share,
+        min=bounds.min_workers,
+        max=bounds.max_workers,
+    )
+
+
+def _slo_title(plan: TargetPlan, bounds: Bounds, translator: Translator) -> str:
+    slo = plain(bounds.slo.seconds)
+    if not bounds.kept:
+        return translator.translate("plan.slo_not_kept", slo=slo)
+    if bounds is plan.bounds:
+        return translator.translate("plan.slo_planned", slo=slo)
+    return translator.translate("plan.slo", slo=slo)
+
+
 def _facts(plan: TargetPlan, translator: Translator) -> Iterator[str]:
-    source = "plan.concurrency_measured" if plan.measured else "plan.concurrency_set"
-    yield translator.translate(source, jobs=plan.concurrency)
+    if plan.measured:
+        yield translator.translate("plan.concurrency_measured", jobs=plan.concurrency)
+    else:
+        yield translator.translate("plan.concurrency_set", jobs=plan.concurrency)
     if plan.runs is not None and plan.grace is not None:
         yield translator.translate(
             "plan.grace", queue=plan.runs.queue, run=plain(plan.runs.seconds), grace=duration(plan.grace)
@@ -83,11 +104,8 @@ def _hours_table(plan: TargetPlan, translator: Translator) -> Table:
 
 def _slo_rows(plan: TargetPlan, price: float | None, translator: Translator) -> Iterator[dict[str, str]]:
     for bounds in plan.by_slo:
-        title = "plan.slo_planned" if bounds is plan.bounds else "plan.slo"
         yield {
-            "slo": translator.translate(
-                title if bounds.kept else "plan.slo_not_kept", slo=plain(bounds.slo.seconds)
-            ),
+            "slo": _slo_title(plan, bounds, translator),
             "min": str(bounds.min_workers),
             "max": str(bounds.max_workers),
             "over": f"{100 * bounds.over:.2f} %",
