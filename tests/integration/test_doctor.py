@@ -43,9 +43,9 @@ def run_in_node(lines: list[str], connection: dict[str, object]) -> None:
     """The lines of an application's fix, with BullMQ 6 and this connection."""
     head = 'import { Queue } from "bullmq6";'
     body = "\n".join(
-        line if line.startswith(("const", "await")) else f"const queue = {line};" for line in lines
+        line if line.startswith(("const", "await", "//")) else f"const queue = {line};" for line in lines
     )
-    end = "await queue.waitUntilReady();\nawait queue.close();"
+    end = "await queue.waitUntilReady();\nawait queue.close();\nprocess.exit(0);"
     script = f"{head}\nconst connection = {json.dumps(connection)};\n{body}\n{end}"
     done = subprocess.run(
         ["node", "--input-type=module", "-e", script],

@@ -311,10 +311,13 @@ def _kept(stream: EventStream) -> int:
 
 
 def _cleaning(queue: QueueId, kept: KeptJobs) -> tuple[str, ...]:
-    """Keep fewer from now on, and remove the oldest of today; `clean` does that in steps."""
+    """Remove the oldest of today, which `clean` does in steps, and keep fewer from then on: the other way
+    round the next job that ends removes all of them in one script, and Redis answers nobody meanwhile."""
     counts = {"completed": kept.completed - _KEEP_COMPLETED, "failed": kept.failed - _KEEP_FAILED}
     options = {"removeOnComplete": {"count": _KEEP_COMPLETED}, "removeOnFail": {"count": _KEEP_FAILED}}
     return (
-        f"const queue = {_queue_line(queue, {'defaultJobOptions': options})};",
+        f"const queue = {_queue_line(queue)};",
         *(f'await queue.clean(0, {number}, "{state}");' for state, number in counts.items() if number > 0),
+        "// then, where jobs are added:",
+        f"const producer = {_queue_line(queue, {'defaultJobOptions': options})};",
     )

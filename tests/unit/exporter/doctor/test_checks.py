@@ -291,6 +291,15 @@ def test_kept_jobs(kept: KeptJobs, status: str) -> None:
         assert 0 < number < kept.count
 
 
+def test_old_jobs_are_removed_before_fewer_are_kept() -> None:
+    """Else the next job that ends removes all of them in one script."""
+    kept = KeptJobs(200_000, 200_000, 1000.0)
+    [diagnosis] = of("kept-jobs", examination(redis=Ok(redis_look(kept={MAIL: kept}))))
+    lines = [line for fix in diagnosis.fixes for line in fix.lines]
+    (limits,) = (number for number, line in enumerate(lines) if "removeOnComplete" in line)
+    assert limits > max(number for number, line in enumerate(lines) if ".clean(" in line)
+
+
 def test_figures_that_could_not_be_read() -> None:
     examined = examination(redis=Ok(redis_look(kept={}, streams={})))
     assert [statuses(check, examined) for check in ("kept-jobs", "event-streams")] == [["unchecked"]] * 2
