@@ -55,7 +55,7 @@ test-prometheus: setup ## the rules and routes on newer Prometheus and Alertmana
 	@set -e; for programs in $$(scripts/other-prometheus.sh .lab/prometheus); do \
 	  $$programs/prometheus --version 2>&1 | head -n 1; \
 	  $$programs/prometheus-alertmanager --version 2>&1 | head -n 1; \
-	  PATH=$$programs:$$PATH $(bin)/python -m pytest tests/rules tests/alertmanager tests/alerts tests/integration/test_native_histograms.py tests/integration/scaler/test_native_run_times.py tests/integration/scaler/test_histogram_form_changes.py; \
+	  PATH=$$programs:$$PATH $(bin)/python -m pytest tests/rules tests/alertmanager tests/alerts tests/integration/test_native_histograms.py tests/integration/test_otlp.py tests/integration/scaler/test_native_run_times.py tests/integration/scaler/test_histogram_form_changes.py; \
 	done
 
 check: setup lint types ## what needs no running: ruff, its format, mypy --strict, import-linter

@@ -29,7 +29,9 @@ from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
 from exporter.conditions import jobs, work
 from exporter.conditions.not_known_yet import not_known_yet
-from exporter.config.settings import BullMQSettings, HealthSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.health import HealthSettings
+from exporter.config.redis import RedisSettings
 from exporter.health import RULES, assess
 from exporter.metrics.render import Renderer
 from exporter.redis.deployment import Deployment

@@ -12,7 +12,9 @@ import time
 from typing import Final
 
 from bench.queues import fill
-from exporter.config.settings import BullMQSettings, ExporterSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
 from lab.deadline import wait_until
 from lab.redis import start_redis

@@ -24,7 +24,9 @@ from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
-from exporter.config.settings import BullMQSettings, HealthSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.health import HealthSettings
+from exporter.config.redis import RedisSettings
 from exporter.health import assess
 from exporter.metrics.render import Renderer
 from exporter.redis.deployment import Deployment

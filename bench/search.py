@@ -11,7 +11,8 @@ import sys
 from typing import Final
 
 from exporter.bullmq.discover import Discovery
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.deployment import Deployment
 from lab.redis import RedisServer, start_redis
 from service.clock import Deadline

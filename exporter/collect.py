@@ -7,13 +7,14 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.memory.watch import MemoryWatch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
@@ -23,6 +24,7 @@ from exporter.probes.prober import Probers
 from exporter.redis.collect import collect_redis
 from exporter.redis.deployment import Deployment
 from exporter.redis.watch import FailoverWatcher
+from exporter.snapshot.host import ProcessState, PushState
 from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot
 from service.clock import Deadline, monotonic, now
@@ -53,6 +55,8 @@ class Parts:
     probers: Probers | None = None
     schedulers: SchedulerWatch | None = None
     work: WorkHistory | None = None
+    push: Callable[[], PushState] | None = None
+    memory: MemoryWatch | None = None
 
 
 def _redis(parts: Parts) -> SourceReader | None:
@@ -68,7 +72,12 @@ def _host(parts: Parts) -> SourceReader | None:
 
 def _bullmq(parts: Parts) -> SourceReader:
     source = BullMQSource(
-        parts.deployment, parts.discovery, parts.settings.bullmq, parts.follower, parts.schedulers
+        parts.deployment,
+        parts.discovery,
+        parts.settings.bullmq,
+        parts.follower,
+        parts.schedulers,
+        parts.memory,
     )
     bull, work = parts.bull, parts.work
 
@@ -80,11 +89,21 @@ def _bullmq(parts: Parts) -> SourceReader:
     return collect
 
 
+def _process(parts: Parts) -> SourceReader:
+    push = parts.push
+
+    def collect(deadline: Deadline) -> ProcessState:
+        state = collect_process(deadline)
+        return state if push is None else replace(state, push=push())
+
+    return collect
+
+
 SOURCES: Final[Mapping[str, Callable[[Parts], SourceReader | None]]] = {
     "redis": _redis,
     "bullmq": _bullmq,
     "host": _host,
-    "process": lambda _: collect_process,
+    "process": _process,
     "probes": lambda parts: parts.probers.collect if parts.probers else None,
 }
 """Part of the snapshot -> how its source is constructed; None if the settings switch it off, or leave it to

@@ -371,6 +371,14 @@ _ROWS: Final = (
         unpaged="how bad that is only the endpoint's owner knows; `oxherd_probe_success` is there for a rule",
     ),
     HealthCondition(
+        "otlp_push_failing",
+        "process",
+        "medium",
+        5,
+        "the last two [pushes by OTLP](otlp.md) or more failed, or points of them were rejected",
+        unpaged="what does not arrive is seen [at the other end](otlp.md#alerts); all figures here are right",
+    ),
+    HealthCondition(
         "source_unreadable",
         "host, process",
         "medium",

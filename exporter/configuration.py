@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Final
 
 from exporter.address import parse_url
 from exporter.config.environment import EXPORTER_VARIABLES, exporter_environment, variable_name
+from exporter.config.otlp import otlp_files, otlp_secret, secret_parts
 from exporter.config.settings import ExporterSettings
 from exporter.config.validation import load_exporter_settings
 from service.api.settings import key_files
@@ -23,7 +25,10 @@ from service.config.sources import (
 from service.outcome import UnreadableError
 from service.web.web_config import check_web_config, exposures
 
-_IN_FILES: Final = ("redis.url", "redis.password", "redis.sentinel_password", *API_KEY_SETTINGS)
+_IN_FILES: Final = (
+    *("redis.url", "redis.password", "redis.sentinel_password", "otlp.authorization"),
+    *API_KEY_SETTINGS,
+)
 _PASSWORD: Final = {False: "redis.password", True: "redis.sentinel_password"}
 
 
@@ -53,6 +58,7 @@ def read_exporter_settings(
         loaded = load_exporter_settings(sources.text, given | from_files, file=sources.file, notify=notify)
     _check_tls_files(loaded)
     _check_probe_files(loaded)
+    _check_otlp(loaded)
     check_web_config(loaded, loaded.model.web_config_file)
     return loaded
 
@@ -64,6 +70,32 @@ def _check_probe_files(loaded: Loaded[ExporterSettings]) -> None:
             check_readable(file, f"{path}.header_files", loaded.source(f"{path}.header_files"))
         if probe.ca_file:
             check_readable(probe.ca_file, f"{path}.ca_file", loaded.source(f"{path}.ca_file"))
+
+
+def _check_otlp(loaded: Loaded[ExporterSettings]) -> None:
+    """Raises ConfigError: nothing can be pushed by these settings, or not by this installation."""
+    settings = loaded.model.otlp
+    for file in otlp_files(settings):
+        check_readable(file.path, loaded.name(file.setting), loaded.source(file.setting))
+    if settings.endpoint is None:
+        return
+    if not _installed("opentelemetry.proto.metrics"):
+        why = "module opentelemetry.proto is missing: install oxherd[otlp]"
+        raise loaded.error("otlp.endpoint", why, settings.endpoint)
+    from exporter.otlp.sender import otlp_tls
+
+    try:
+        otlp_tls(settings.tls)
+    except UnreadableError as error:
+        path = "otlp.tls.cert_file" if "cert_file" in str(error) else "otlp.tls.ca_file"
+        raise loaded.error(path, str(error).rpartition(": ")[2], getattr(settings.tls, path[9:])) from None
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        return False
 
 
 def _check_tls_files(loaded: Loaded[ExporterSettings]) -> None:
@@ -102,9 +134,16 @@ def exporter_exposures(loaded: Loaded[ExporterSettings], environ: Mapping[str, s
     for index, probe in enumerate(loaded.model.probes):
         for header, file in probe.header_files.items():
             files[f"probes[{index}].header_files.{header}"] = file
+    otlp = loaded.model.otlp
+    files |= {loaded.name(file.setting): file.path for file in otlp_files(otlp) if file.secret}
     api = loaded.model.api
     urls: list[tuple[str, str | None, str | None]] = [
-        (loaded.name("api.scaler_url"), api.scaler_url, key_name(loaded))
+        (loaded.name("api.scaler_url"), api.scaler_url, key_name(loaded)),
+        (
+            loaded.name("otlp.endpoint"),
+            otlp.endpoint,
+            loaded.name(sent) if (sent := otlp_secret(otlp)) else None,
+        ),
     ]
     for index, probe in enumerate(loaded.model.probes):
         secret = next((f"header_files.{name}" for name in probe.header_files), None)
@@ -117,6 +156,8 @@ def all_secrets(settings: ExporterSettings) -> set[str]:
     secrets = set(secrets_of(settings))
     if settings.redis.url is not None:
         secrets.add(parse_url(settings.redis.url.get_secret_value()).password or "")
+    if settings.otlp.authorization is not None:
+        secrets.update(secret_parts(settings.otlp.authorization.get_secret_value()))
     return secrets - {""}
 
 

@@ -11,7 +11,7 @@ from exporter.conditions import flows, host, jobs, queues, schedulers, work
 from exporter.conditions.finding import Affected, Finding, Rule, as_reached
 from exporter.conditions.not_known_yet import not_known_yet
 from exporter.conditions.redis import clients, data, nodes
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.redis import Access
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
@@ -133,6 +133,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "scheduler_without_next": schedulers.scheduler_without_next,
     "scheduler_duplicate": schedulers.scheduler_duplicate,
     "probe_failing": host.probe_failing,
+    "otlp_push_failing": host.otlp_push_failing,
     "source_unreadable": host.source_unreadable,
 }
 """The rule of every condition of the table, by its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter.api.forward import ScalerClient
 from exporter.assess import Assessor
@@ -15,12 +15,14 @@ from exporter.background.series import BackgroundUse
 from exporter.bullmq.bull.follow import BullFollower
 from exporter.bullmq.busy import BusyJobs, BusyWorkers
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.memory.watch import MemoryWatch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.work import WorkHistory
 from exporter.collect import Collector, Parts, make_sources
-from exporter.config.settings import BullMQSettings, ExporterSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.settings import ExporterSettings
 from exporter.history import History, Point
 from exporter.peers.model import Peers
 from exporter.peers.poller import PeerPoller
@@ -46,6 +48,9 @@ from service.web.front import FrontApp
 from service.web.negotiate import MetricsFormat
 from service.web.server import WebServer
 from service.web.web_config import WebConfig
+
+if TYPE_CHECKING:
+    from exporter.otlp.push import Pusher
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +87,25 @@ class Exporter:
             if settings.bullmq.schedulers.enabled
             else None
         )
+        memory = (
+            MemoryWatch(
+                self._deployment, discovery, settings.bullmq.memory, self._slowdown, nodes=shard.first
+            )
+            if settings.bullmq.memory.enabled
+            else None
+        )
         work = WorkHistory()
-        parts = Parts(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work)
+        self._version = version("oxherd")
+        self._pusher = pusher = self._make_pusher(settings)
+        parts = Parts(
+            *(settings, self._deployment, discovery, watch, follower, bull, probers, schedulers, work),
+            memory=memory,
+            push=pusher.state if pusher else None,
+        )
         collector = Collector(make_sources(parts))
         self._history = History()
         self._peer_poller = PeerPoller(settings.api)
         self._assessor = Assessor(collector, settings, switch, self._history)
-        self._version = version("oxherd")
         self._shard_urls = settings.shard_urls
         self._auth = ApiKeyAuth(settings.api, "CRON_API_KEY")
         self._front = FrontApp(open_routes(self), self._app)
@@ -102,7 +119,16 @@ class Exporter:
             others=[BackgroundUse(meter), TrafficSeries(self._server.traffic)],
             classic=settings.bullmq.histograms == "both",
         )
+        if pusher is not None:
+            from exporter.otlp.series import PushSeries
+
+            self._exposition.add(PushSeries(pusher))
         self._tasks = (
+            *(
+                [Supervised("otlp", pusher.step, max_age=lambda: pusher.longest_step + _LATE_SECONDS)]
+                if pusher
+                else []
+            ),
             Supervised(
                 "discovery",
                 switch.gated(discovery.step),
@@ -123,6 +149,7 @@ class Exporter:
                 if schedulers
                 else []
             ),
+            *([Supervised("memory", switch.gated(memory.step), max_age=_LATE_SECONDS)] if memory else ()),
             *(
                 [
                     Supervised(
@@ -170,6 +197,22 @@ class Exporter:
             slowdown=self._slowdown,
         )
 
+    def _make_pusher(self, settings: ExporterSettings) -> Pusher | None:
+        """Imported late, as its package is an extra."""
+        if settings.otlp.endpoint is None:
+            return None
+        from exporter.otlp.push import Pusher
+        from exporter.otlp.resource import own_resource
+        from exporter.otlp.sender import OtlpSender
+
+        return Pusher(
+            settings.otlp,
+            OtlpSender(settings.otlp, self._version),
+            assess=self.assess,
+            own=lambda: tuple(self._exposition.own()),
+            resource=lambda: own_resource(settings.otlp, self._server.address, self._version),
+        )
+
     def start(self) -> None:
         """Check the access to Redis once, listen, and start the background threads.
 
@@ -204,6 +247,8 @@ class Exporter:
             self._follower.stop()
         if self._bull is not None:
             self._bull.stop()
+        if self._pusher is not None:
+            self._pusher.close()
         self._deployment.close()
         return all(ended)
 

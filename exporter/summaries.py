@@ -49,8 +49,6 @@ COLUMN_CONDITIONS: Final[Mapping[str, Sequence[str]]] = {
 _CLUSTER_SLOTS: Final = "16,384"
 _NAMED: Final = 3
 _MOST_LATE: Final = 5
-_MOST_FAILING: Final = 5
-_LATELY: Final = 86_400.0  # seconds
 
 
 class Figure(NamedTuple):
@@ -281,30 +279,6 @@ def _last_run_ago(state: View, queue: QueueId, scheduler: str) -> str:
                 if known["id"] == scheduler and known["lateness"] and known["last_run"] is not None:
                     return duration(known["next_run"] + known["lateness"] - known["last_run"])
     return ""
-
-
-def failed_reason_lines(view: View, translator: Translator) -> list[str]:
-    """Why most jobs failed, of the reasons that came within a day; a line each."""
-    state, now = view["queues"], view.get("taken_at") or 0.0
-    prefixed = has_several_prefixes(state)
-    lately = [
-        (reason, queue)
-        for queue in state["queues"]
-        for reason in queue.get("failed_reasons") or ()
-        if now - reason["last"] < _LATELY
-    ]
-    lately.sort(key=lambda each: (-each[0]["jobs"], each[0]["reason"]))
-    return [
-        translator.translate(
-            "reasons.line",
-            queue=printable(f"{queue['prefix']}:{queue['name']}" if prefixed else queue["name"]),
-            count=reason["jobs"],
-            reason=printable(reason["reason"]),
-            ago=duration(now - reason["last"]),
-            job=printable(reason["job"]),
-        )
-        for reason, queue in lately[:_MOST_FAILING]
-    ]
 
 
 def search_lines(state: View, translator: Translator) -> list[str]:

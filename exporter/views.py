@@ -24,6 +24,8 @@ from exporter.derived import (
     worker_utilization,
 )
 from exporter.health import Health, Issue
+from exporter.jobs.views import failed_reasons_view, job_names_view
+from exporter.memory.view import memory_view
 from exporter.snapshot.histogram import average
 from exporter.snapshot.host import HostRates, HostState, ProcessState
 from exporter.snapshot.probes import ProbeState
@@ -50,7 +52,6 @@ NO_MONITORING: Final = (
 )
 
 MOST_SCHEDULERS: Final = 100
-MOST_REASONS: Final = 10
 """How many schedulers of a queue its view has."""
 
 SCHEDULER_CONDITIONS: Final = ("scheduler_late", "scheduler_without_next")
@@ -106,17 +107,20 @@ def status_view(assessment: Assessment | None, about: About) -> View:
             "sources": [],
             "redis": None,
             "queues": None,
+            "memory": None,
             "host": None,
             "process": None,
             "probes": None,
         }
     snapshot = assessment.snapshot
+    queues = value_or_none(snapshot.bullmq)
     return view | {
         "taken_at": snapshot.taken_at,
         "health": _health(assessment.health),
         "sources": [_source(name, getattr(snapshot, name), about.shard) for name in SNAPSHOT_PARTS],
         "redis": _redis(value_or_none(snapshot.redis)),
-        "queues": _queues(value_or_none(snapshot.bullmq), assessment.health),
+        "queues": _queues(queues, assessment.health),
+        "memory": memory_view(queues.memory if queues else None),
         "host": _host(value_or_none(snapshot.host), snapshot.taken_at),
         "process": _process(value_or_none(snapshot.process)),
         "probes": _probes(value_or_none(snapshot.probes)),
@@ -318,7 +322,7 @@ def _queues(state: BullMQState | None, health: Health) -> dict[str, Any] | None:
                 state.rates.get(queue.id),
                 state.schedulers.get(queue.id),
                 judged,
-                _failed_reasons((state.events or {}).get(queue.id)),
+                (state.events or {}).get(queue.id),
             )
             for queue in sorted(state.queues, key=lambda queue: queue.id)
         ],
@@ -357,29 +361,12 @@ def _reasons(reasons: Mapping[QueueId, str]) -> list[dict[str, str]]:
     ]
 
 
-def _failed_reasons(events: Events | None) -> list[dict[str, Any]] | None:
-    """Why jobs of a queue failed, the most frequent reasons first; None: it is not counted."""
-    reasons = events.counters.reasons if events else None
-    if reasons is None:
-        return None
-    return [
-        {
-            "reason": reason.text,
-            "jobs": reason.jobs,
-            "first": reason.first,
-            "last": reason.last,
-            "job": readable(reason.job),
-        }
-        for reason in reasons.known[:MOST_REASONS]
-    ]
-
-
 def _queue(
     queue: QueueState,
     rates: Rates | None,
     schedulers: QueueSchedulers | None,
     judged: Mapping[_Judged, str],
-    failed_reasons: list[dict[str, Any]] | None,
+    events: Events | None,
 ) -> dict[str, Any]:
     fields: dict[str, Any] = queue._asdict()
     del fields["id"], fields["jobs"]
@@ -392,7 +379,8 @@ def _queue(
         "load_factor": queue_load_factor(queue),
         "worker_utilization": worker_utilization(queue),
         "rates": None if rates is None else rates.figures(),
-        "failed_reasons": failed_reasons,
+        "failed_reasons": failed_reasons_view(events),
+        "job_names": job_names_view(events),
         "job_schedulers": None if schedulers is None else _schedulers(queue.id, schedulers, judged),
     }
 

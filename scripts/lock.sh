@@ -31,7 +31,7 @@ mv "$tools/dev.txt" requirements/dev.txt
   echo "# What the image installs, pinned with hashes. Written by scripts/lock.sh (make lock) from pyproject.toml."
   "$tools/venv/bin/pip-compile" -qq --output-file - --upgrade --generate-hashes --strip-extras --allow-unsafe \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-options \
-    --extra kubernetes --extra keda --all-build-deps pyproject.toml
+    --extra kubernetes --extra keda --extra otlp --all-build-deps pyproject.toml
 } >"$tools/image.txt"
 mv "$tools/image.txt" requirements/image.txt
 

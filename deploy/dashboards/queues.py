@@ -12,6 +12,7 @@ from deploy.dashboards.common import (
     SCALING_EVENTS,
     rate,
 )
+from deploy.dashboards.memory import memory_row
 from deploy.dashboards.model import Dashboard, Panel, PanelQuery, PanelThresholds, Row
 
 _PER = "sum by (prefix, queue)"
@@ -159,6 +160,52 @@ def queues_dashboard(runbooks: str) -> Dashboard:
                 link=("HighFailedJobs", f"{runbooks}HighFailedJobs.md"),
             ),
             Panel(
+                "Attempts a job",
+                "Attempts that were started for each job that ended: 1 without retries. Well above it, the "
+                "load is retries, not new work. From BullMQ 5 also attempts that a rate limit sent back.",
+                [
+                    PanelQuery(
+                        f"sum by (queue) ({rate('bullmq_job_started_total', QUEUE_MATCHER)}) / "
+                        f"(sum by (queue) ({rate('bullmq_job_completed_total', QUEUE_MATCHER)}) + "
+                        f"sum by (queue) ({rate('bullmq_job_failed_total', QUEUE_MATCHER)}) > 0)",
+                        "{{queue}}",
+                    )
+                ],
+                unit="short",
+                width=24,
+            ),
+            Panel(
+                "Time by job name",
+                "The ten names of jobs that take most of the workers' time: seconds of work a second. "
+                "`other`: names without a series of their own; `unknown`: added before the exporter followed "
+                "the queue.",
+                [
+                    PanelQuery(
+                        f"topk(10, sum by (queue, name) "
+                        f"(rate(bullmq_job_name_processing_seconds_sum{{{QUEUE_MATCHER}}}"
+                        f"[$__rate_interval])) > 0)",
+                        "{{queue}}: {{name}}",
+                    )
+                ],
+                unit="short",
+                width=12,
+            ),
+            Panel(
+                "Mean wait by job name",
+                "The ten names of jobs that waited longest for a worker, on average.",
+                [
+                    PanelQuery(
+                        f"topk(10, sum by (queue, name) "
+                        f"({rate('bullmq_job_name_wait_seconds_sum', QUEUE_MATCHER)}) / "
+                        f"sum by (queue, name) "
+                        f"({rate('bullmq_job_name_wait_seconds_count', QUEUE_MATCHER)}) >= 0)",
+                        "{{queue}}: {{name}}",
+                    )
+                ],
+                unit="s",
+                width=12,
+            ),
+            Panel(
                 "Waiting time",
                 "Distribution of the time that jobs waited for a worker.",
                 [PanelQuery(_heat("bullmq_job_wait_seconds"), "{{le}}")],
@@ -277,7 +324,7 @@ def queues_dashboard(runbooks: str) -> Dashboard:
         "Oxherd / Queues",
         "Which queue has problems, and why?",
         [JOB_VARIABLE, PREFIX_VARIABLE, QUEUE_VARIABLE],
-        [table, schedulers, budget, details],
+        [table, memory_row(), schedulers, budget, details],
         [FAILOVER_EVENTS, SCALING_EVENTS],
     )
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import yaml
 
-from exporter.config.settings import BullMQSettings, Thresholds
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.health import Thresholds
 from lab.scaled import duration_seconds, scale, with_webhook
 
 DEPLOY: Final = Path(__file__).parents[1]

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field
 
 from exporter.config.settings import IntervalMinutes
-from exporter.views import MOST_REASONS, MOST_SCHEDULERS
+from exporter.jobs.views import MOST_REASONS
+from exporter.views import MOST_SCHEDULERS
 from service.api.envelope import Camel, CommandBody
 
 Moment: TypeAlias = Annotated[float, Field(description="unix seconds")]
@@ -296,6 +297,25 @@ class FailedReason(Camel):
     job: str = Field(description="id of the job that failed last for it")
 
 
+class JobName(Camel):
+    """Jobs of one name since the exporter first knew it; durations are of all of them, in seconds."""
+
+    name: str = Field(
+        description="with `#` for numbers and `<id>` for ids; `other`: all that have no place of their own; "
+        "`unknown`: added before the exporter followed the queue"
+    )
+    added: int
+    completed: int
+    failed: int = Field(description="permanently")
+    retried: int = Field(description="attempts after which the job is retried")
+    wait_average: float | None
+    wait_p95: float | None
+    processing_average: float | None = Field(description="of an attempt, whatever its outcome")
+    processing_p95: float | None
+    processing_seconds: float = Field(description="of all attempts together")
+    processing_share: float | None = Field(description="of the time that all attempts of the queue took")
+
+
 class Queue(Camel):
     prefix: str
     name: str
@@ -325,6 +345,9 @@ class Queue(Camel):
     rates: QueueRates | None = Field(description="from the event stream; null if it is not followed")
     failed_reasons: list[FailedReason] | None = Field(
         description=f"why jobs failed: at most {MOST_REASONS}, the most frequent first; null: not counted"
+    )
+    job_names: list[JobName] | None = Field(
+        description="those first that took most time; null: not counted by name"
     )
     job_schedulers: JobSchedulers | None = Field(description="null: it has none, or they are not read yet")
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from exporter.api import actions, models
 from exporter.api.forward import ScalerClient
+from exporter.api.memory import QueueMemoryData, queue_memory
 from exporter.assess import sentence
 from exporter.assessment import Assessment
 from exporter.switch import Monitoring
@@ -113,6 +114,11 @@ def make_monitoring_api(exporter: MonitoringControl, scaler: ScalerClient) -> Ap
                 lambda request: to_json_data(
                     actions.queue_metrics(view(), request.query.get("queueName", ""))
                 ),
+            ),
+            "queue_memory": Query(
+                "Bytes of each queue in Redis by state, when the nodes are full, and what would free some.",
+                QueueMemoryData,
+                of(lambda view: queue_memory(view, actions.OFF)),
             ),
             "monitoring_status": Query(
                 "Whether monitoring is enabled, its interval, and what set it.",

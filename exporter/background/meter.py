@@ -22,6 +22,7 @@ PARTS: Final[Mapping[str, str]] = {
     "schedulers": "schedulers",
     "watch": "failovers",
     "bull": "bull",
+    "memory": "memory",
 }
 """The pools of connections that are used in the background, and the parts that use them."""
 _INTERVAL: Final = 10.0

@@ -9,6 +9,7 @@ from typing import Final
 from exporter.bullmq.concurrency import ConcurrencyHistory
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.locks import ActiveLocks
+from exporter.bullmq.memory.watch import MemoryWatch
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.reading import POOL, Clock, QueueReader
 from exporter.bullmq.schedulers.watch import SchedulerWatch
@@ -18,7 +19,7 @@ from exporter.bullmq.search.workers import StartsWithoutWorkers
 from exporter.bullmq.still.standing import StandingQueues
 from exporter.bullmq.still.states import QueueFacts, QueueStates
 from exporter.bullmq.streams.follow import Follower
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
 from exporter.snapshot.queues import BullMQState, Changes, Events, QueueId, Queues, QueueState
@@ -36,15 +37,17 @@ class BullMQSource:
     """Keeps what does not change between scrapes: the packed commands, the slot map, and the counts of queues
     that do not move."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the parts that the settings may switch off come last
         self,
         deployment: Deployment,
         discovery: Discovery,
         settings: BullMQSettings,
         follower: Follower | None = None,
         schedulers: SchedulerWatch | None = None,
+        memory: MemoryWatch | None = None,
     ) -> None:
         self._follower = follower
+        self._memory = memory
         self._schedulers = schedulers
         self._deployment = deployment
         self._discovery = discovery
@@ -123,6 +126,7 @@ class BullMQSource:
             unlocked=self._locks.look([*states.values()], slot_map, deadline, monotonic()),
             schedulers=self._schedulers.schedulers() if self._schedulers else {},
             changes=Changes(self._number + 1, self._changed),
+            memory=self._memory.memory() if self._memory else None,
         )
         self._number, self._changed = self._number + 1, set()
         return state

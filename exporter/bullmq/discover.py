@@ -27,7 +27,7 @@ from exporter.bullmq.search.room import Room
 from exporter.bullmq.search.rounds import QueueRounds
 from exporter.bullmq.search.scan import Scan
 from exporter.bullmq.search.verify import Verifier
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.config.shard import UNDIVIDED, QueueShard
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request

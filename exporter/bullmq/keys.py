@@ -36,6 +36,25 @@ QUEUE_KEYS: Final = (
 )
 """A queue has at least one of these keys; a BullMQ that failed in a cluster leaves only `meta`."""
 
+OWN_KEYS: Final = (
+    "meta",
+    "id",
+    "pc",
+    "marker",
+    "limiter",
+    "stalled",
+    "stalled-check",
+    "priority",
+    "metrics:completed",
+    "metrics:completed:data",
+    "metrics:failed",
+    "metrics:failed:data",
+)
+"""Keys of a queue, or of Bull, that have no jobs of their own and are not its event stream."""
+
+JOB_PARTS: Final = (":logs", ":lock", ":dependencies", ":processed", ":failed", ":unsuccessful")
+"""What the keys that belong to a job add to that of its hash."""
+
 WORKER_KEYS: Final = ("meta", "marker", "stalled", "stalled-check")
 """What may be there of a queue that has workers and never had a job: they write `stalled-check`, for 30 s."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -12,6 +12,8 @@ from rich.console import Console, RenderableType
 
 from exporter.commands import tables
 from exporter.commands.exit_code import CRITICAL, area_exit_code, exit_code
+from exporter.commands.memory import memory_data, memory_exit_code, memory_table
+from exporter.commands.one_queue import UnknownQueueError, chosen_table, select_queues
 from exporter.commands.view_source import (
     FallbackSource,
     LocalSource,
@@ -51,13 +53,15 @@ VIEW_COMMANDS: Final[Mapping[str, ViewCommand]] = {
         tables.redis_table, lambda view: view["redis"], lambda view: area_exit_code(view, "redis")
     ),
     "queues": ViewCommand(tables.queues_table, _queues_data, lambda view: area_exit_code(view, "bullmq")),
+    "memory": ViewCommand(memory_table, memory_data, memory_exit_code),
 }
 
 
 def choose_source(
-    environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool
+    environ: Mapping[str, str], *, url: str | None, config: str | None, local: bool, memory: bool = False
 ) -> ViewSource:
-    """The source of the view: the exporter at `url` if it is set, or all shards at several URLs.
+    """The source of the view: the exporter at `url` if it is set, or all shards at several URLs. `memory`: a
+    local collection measures the memory of the queues too.
 
     Otherwise all shards of the settings, else the exporter that these settings would start or, if none
     listens there, a local collection.
@@ -71,20 +75,31 @@ def choose_source(
     loaded = read_exporter_settings(environ, config=config, notify=_note)
     configure("error", "logfmt", secrets=all_secrets(loaded.model))  # the output reports problems
     if local:
-        return LocalSource(loaded)
+        return LocalSource(loaded, memory=memory)
     if loaded.model.shard_urls:
         return remote_source(loaded.model.shard_urls, key_from_settings(loaded.model.api))
     remote = RemoteSource(local_url(loaded.model.listen), key_from_settings(loaded.model.api))
-    return FallbackSource(remote, lambda: LocalSource(loaded), notify=_note)
+    return FallbackSource(remote, lambda: LocalSource(loaded, memory=memory), notify=_note)
 
 
-def run_view_command(name: str, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
+def of_queues(names: Sequence[str]) -> ViewCommand:
+    """The command for the queues with these names only; its parts raise UnknownQueueError."""
+    whole = VIEW_COMMANDS["queues"]
+    return ViewCommand(
+        lambda view: chosen_table(select_queues(view, names)),
+        lambda view: whole.data(select_queues(view, names)),
+        lambda view: whole.code(select_queues(view, names)),
+    )
+
+
+def run_view_command(command: ViewCommand, source: ViewSource, *, as_json: bool, watch: float | None) -> int:
     """Print, and return the exit code; with `watch` again every `watch` seconds, until interrupted.
 
-    Raises ConfigError and StatusError for the first view only; `watch` continues while the exporter is down.
+    Raises ConfigError, StatusError and UnknownQueueError for the first view only; `watch` continues while the
+    exporter is down, and where it does not know a queue, as after its start.
     """
     console = make_console()
-    code = _print(VIEW_COMMANDS[name], source.view(), console, as_json=as_json)
+    code = _print(command, source.view(), console, as_json=as_json)
     never = threading.Event()
     while watch is not None:
         wait(never, watch)
@@ -92,8 +107,8 @@ def run_view_command(name: str, source: ViewSource, *, as_json: bool, watch: flo
             view = source.view()
             if console.is_terminal and not as_json:
                 console.clear()
-            code = _print(VIEW_COMMANDS[name], view, console, as_json=as_json)
-        except StatusError as error:
+            code = _print(command, view, console, as_json=as_json)
+        except (StatusError, UnknownQueueError) as error:
             _note(str(error))
     return code
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from exporter.memory.merge import merge_memory
 from exporter.views import NO_MONITORING, View
 
 _STATES: Final = ("failed", "partial", "ok", "off")  # the worst first
@@ -55,6 +56,7 @@ def merge_shards(views: Mapping[str, View], failures: Mapping[str, str]) -> View
         ],
         "health": _health(parts),
         "sources": _sources(parts),
+        "memory": merge_memory([part.get("memory") for part in parts]),
         "queues": _queues([part["queues"] for part in parts if part["queues"] is not None]),
     }
 

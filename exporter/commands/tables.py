@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from exporter.derived import waiting_jobs
+from exporter.jobs.lines import failed_reason_lines
 from exporter.snapshot.queues import RATES
 from exporter.summaries import (
     COLUMN_CONDITIONS,
@@ -22,7 +23,6 @@ from exporter.summaries import (
     cell_level,
     empty_figures,
     endpoint_state,
-    failed_reason_lines,
     has_several_prefixes,
     host_rows,
     issue_count,
@@ -251,7 +251,7 @@ def queues_table(view: View) -> RenderableType:
         *unread,
         *doubts[:_DOUBTS],
         *(Text(line, "yellow") for line in scheduler_lines(view, translator)),
-        *(Text(line) for line in failed_reason_lines(view, translator)),
+        *(Text(line) for line in failed_reason_lines(view, translator, prefixed=prefixed)),
         *problems,
         *(Text(line, "dim") for line in search_lines(state, translator)),
         *_issues_of(view, "bullmq", translator),

@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from exporter.assess import Assessor
 from exporter.bullmq.discover import Discovery
+from exporter.bullmq.memory.watch import MemoryWatch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.collect import Collector, Parts, make_sources
 from exporter.commands.shards import NotShardsError, merge_shards
@@ -95,9 +96,10 @@ def remote_source(urls: Sequence[str], key: str | None) -> ViewSource:
 
 
 class LocalSource(ViewSource):
-    """Collects in this process. Raises ConfigError if Redis refuses these settings."""
+    """Collects in this process, and with `memory` measures that too. Raises ConfigError if Redis refuses
+    these settings."""
 
-    def __init__(self, loaded: Loaded[ExporterSettings]) -> None:
+    def __init__(self, loaded: Loaded[ExporterSettings], *, memory: bool = False) -> None:
         settings = loaded.model
         if not settings.monitoring.enabled:
             raise StatusError(NO_MONITORING)
@@ -113,7 +115,16 @@ class LocalSource(ViewSource):
         self._schedulers = (
             SchedulerWatch(self._deployment, self._discovery, schedulers) if schedulers.enabled else None
         )
-        parts = Parts(settings, self._deployment, self._discovery, schedulers=self._schedulers)
+        self._memory = (
+            MemoryWatch(
+                self._deployment, self._discovery, settings.bullmq.memory, nodes=settings.queue_shard.first
+            )
+            if memory and settings.bullmq.memory.enabled
+            else None
+        )
+        parts = Parts(
+            settings, self._deployment, self._discovery, schedulers=self._schedulers, memory=self._memory
+        )
         self._assessor = Assessor(Collector(make_sources(parts)), settings)
 
     def view(self) -> View:
@@ -122,6 +133,8 @@ class LocalSource(ViewSource):
                 self._discovery.discover_once(Deadline.after(_COLLECT_SECONDS))
                 if self._schedulers is not None:
                     self._schedulers.read(Deadline.after(_COLLECT_SECONDS))
+                if self._memory is not None:
+                    self._memory.survey_once(Deadline.after(_COLLECT_SECONDS))
         assessment = self._assessor.assess(Deadline.after(_COLLECT_SECONDS))
         view = status_view(assessment, self._about)
         redis = view["redis"]

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias, overload
 from exporter.address import is_socket
 from exporter.bullmq.keys import DEFAULT_PREFIX
 from exporter.bullmq.placement import SlotMap
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.queues import BullMQState, QueueId
 from exporter.snapshot.redis import Access
 from exporter.snapshot.whole import Snapshot

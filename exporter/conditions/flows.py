@@ -14,7 +14,7 @@ from exporter.conditions.finding import (
     texts_of_worst,
 )
 from exporter.conditions.queue_limits import queue_limits
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import value_or_none

@@ -8,7 +8,7 @@ from exporter.bullmq.streams.rates import WINDOW
 from exporter.bullmq.work import runnable_jobs, stopped
 from exporter.conditions.measured import NOTHING_KNOWN, once_a_state
 from exporter.conditions.queue_limits import queue_limits
-from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.config.health import HealthSettings, WorkThresholds
 from exporter.snapshot.histogram import histogram_quantile, total_of
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState
 

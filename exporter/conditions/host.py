@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from exporter.conditions.finding import Finding, each_once, first_few
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message
 from service.outcome import Failed, Outcome, value_or_none
-from service.units import size
+from service.units import duration, size
+
+_PUSHES: Final = 2  # that failed in a row
 
 
 def host_memory_low(snapshot: Snapshot, settings: HealthSettings) -> Finding | None:
@@ -87,6 +91,26 @@ def process_memory_high(snapshot: Snapshot, settings: HealthSettings) -> Finding
         measured,
         Message("issue.text", text=f"{settings.thresholds.process_memory_ratio:.0%}"),
         Message("issue.process_memory_high.recommendation"),
+    )
+
+
+def otlp_push_failing(snapshot: Snapshot, _: HealthSettings) -> Finding | None:
+    """One push that failed is made good by the next, as each has all series."""
+    process = value_or_none(snapshot.process)
+    if process is None or process.push is None or process.push.failures < _PUSHES:
+        return None
+    push = process.push
+    return Finding(
+        "process",
+        Message("issue.otlp_push_failing.title"),
+        Message(
+            "issue.otlp_push_failing.measured",
+            count=push.failures,
+            time=duration(push.seconds),
+            reason=push.reason,
+        ),
+        Message("issue.otlp_push_failing.threshold"),
+        Message("issue.otlp_push_failing.recommendation"),
     )
 
 

@@ -19,7 +19,7 @@ from exporter.conditions.hanging import hanging_queues, usual_seconds
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.standing import standing_queues
 from exporter.conditions.work import advice_for_hung
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.queues import QueueId, Rates, Unlocked, Work
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message

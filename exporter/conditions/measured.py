@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from weakref import ReferenceType, ref
 
 from exporter.conditions.queue_limits import queue_limits
-from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.config.health import HealthSettings, WorkThresholds
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 
 NOTHING_KNOWN: Final = Work()

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.bullmq.work import runnable_jobs, stopped, waits_for
 from exporter.conditions.measured import Measure, measured_work
 from exporter.conditions.queue_limits import queue_limits
-from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.config.health import HealthSettings, WorkThresholds
 from exporter.snapshot.queues import QueueState, Work
 from exporter.snapshot.whole import Snapshot
 from service.outcome import value_or_none

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.config.health import HealthSettings, WorkThresholds
 
 _MOST_NAMES: Final = 20_000  # that are remembered, as queues come and go
 

@@ -22,7 +22,7 @@ from exporter.conditions.finding import (
     queue_label,
 )
 from exporter.conditions.redis.nodes import cluster_node_unhealthy, redis_unreachable
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.queues import BullMQState, LeftOut, LeftOutReason, QueueId, Search
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message

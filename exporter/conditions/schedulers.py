@@ -24,7 +24,7 @@ from exporter.conditions.finding import (
 )
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.standing import standing_queues
-from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.config.health import HealthSettings, WorkThresholds
 from exporter.derived import silent_at
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler

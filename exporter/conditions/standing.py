@@ -7,7 +7,7 @@ from typing import Final
 from exporter.bullmq.work import held_back, runnable_jobs, waits_for
 from exporter.conditions.hanging import hanging_queues
 from exporter.conditions.measured import measured_queues, measured_work, once_a_state
-from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.config.health import HealthSettings, WorkThresholds
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 
 _ONE_LOOK: Final = Work(standing_before=True, without_workers_before=True)

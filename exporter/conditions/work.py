@@ -26,7 +26,7 @@ from exporter.conditions.hanging import hanging_seconds, stands_for_hanging
 from exporter.conditions.measured import measured_queues, measured_work
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.standing import standing_queues
-from exporter.config.settings import HealthSettings, WorkThresholds
+from exporter.config.health import HealthSettings, WorkThresholds
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Work
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message

@@ -45,6 +45,10 @@ EXPORTER_VARIABLES: Final[dict[str, str]] = {
     "CRON_API_READ_KEY_FILE": "api.read_key_file",
     "SCALER_URL": "api.scaler_url",
     "PROMETHEUS_URL": "api.prometheus_url",
+    "OTLP_ENDPOINT": "otlp.endpoint",
+    "OTLP_AUTHORIZATION": "otlp.authorization",
+    "OTLP_AUTHORIZATION_FILE": "otlp.authorization_file",
+    "OTLP_INSTANCE_ID": "otlp.instance_id",
     "LOG_LEVEL": "log.level",
     "LOG_FORMAT": "log.format",
     "LOG_FILE": "log.file",
@@ -92,6 +96,7 @@ _OTHER_NAMES: Final[dict[str, str]] = {
     "EXPORTER_HOST": "EXPORTER_LISTEN",
     "MONITORING_INTERVAL_SECONDS": "MONITORING_INTERVAL_MINUTES",
     "ENABLE_MONITORING": "ENABLE_SYSTEM_MONITORING",
+    "OTLP_URL": "OTLP_ENDPOINT",
 }
 """What other programs call our settings: suggested in a notice, never read."""
 
@@ -134,7 +139,7 @@ def environment_notices(environ: Mapping[str, str]) -> list[Notice]:
             *("EXPORTER_CONFIG", "EXPORTER_URL", "ENABLE_AUTO_SCALING", *numbered),
         ),
         prefixes=("REDIS_", "BULLMQ_", "EXPORTER_", "ENABLE_", "MONITORING_"),
-        shared=("CRON_API_", "SCALER_U", "PROMETHEUS_U", "LOG_", "BULL_", "QUEUE_"),
+        shared=("CRON_API_", "SCALER_U", "PROMETHEUS_U", "LOG_", "BULL_", "QUEUE_", "OTLP_"),
         aliases=_OTHER_NAMES,
     )
     return unknown_variables(environ, known)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from exporter.address import RedisUrl, parse_url, server_at
 from exporter.config.environment import environment_notices, service_port_notice
-from exporter.config.settings import ExporterSettings, RedisSettings
+from exporter.config.redis import RedisSettings
+from exporter.config.settings import ExporterSettings
 from service.config.load import Loaded
 from service.config.variables import Notice
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from exporter.address import is_socket, parse_url, server_at, split_address
 from exporter.config.body_pattern import PatternError, body_pattern
+from exporter.config.bullmq import LONGEST_NAME
 from exporter.config.environment import variable_name
-from exporter.config.settings import LONGEST_NAME, ExporterSettings
+from exporter.config.settings import ExporterSettings
 from service.api.settings import check_keys
 from service.config.load import Given, Loaded, load
 from service.web.address import check_listen

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from exporter.address import parse_url, server_at
-from exporter.config.settings import ExporterSettings, RedisSettings
+from exporter.config.redis import RedisSettings
+from exporter.config.settings import ExporterSettings
 from service.config.load import Loaded
 from service.i18n import Message
 

@@ -34,7 +34,8 @@ def _events(assessment: Assessment) -> Mapping[QueueId, Events]:
     return (state.events if state else None) or {}
 
 
-_TABLE: Final = Table(_events, attrgetter("counters", "lost", "since"), queue_changes)
+EVENTS_TABLE: Final = Table(_events, attrgetter("counters", "lost", "since"), queue_changes)
+"""What was counted of each queue."""
 
 _SINCE_UNIX: Final = attrgetter("since")
 
@@ -42,7 +43,7 @@ _SINCE_UNIX: Final = attrgetter("since")
 def _counter(
     name: str, text: str, value: Callable[[Events], float | None], *, moving: bool = False
 ) -> Family:
-    column = TableColumn(_TABLE, value, moving=moving, created=_SINCE_UNIX)
+    column = TableColumn(EVENTS_TABLE, value, moving=moving, created=_SINCE_UNIX)
     return Family.of_column(name, "counter", text, _QUEUE, column)
 
 
@@ -121,8 +122,7 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "Jobs that failed permanently, by the reason without what differs from job to job (numbers, ids, "
         "addresses, quoted parts, payloads) and what may be a secret. The first `failed_reasons` of a queue "
         "have a series each, of all queues at most `max_failed_reasons`; the others count as `other`. A "
-        "reason that has become rare gives its place to a frequent one. Absent before the first one, and for "
-        "Bull.",
+        "reason that has become rare gives its place to a frequent one. Absent before the first one.",
         (*_QUEUE, "reason"),
         _reasons,
     ),
@@ -148,7 +148,9 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "of the attempt, by the clock of Redis (for Bull by ours, as its messages arrive); absent before the "
         "first.",
         _QUEUE,
-        TableColumn(_TABLE, attrgetter("counters.wait"), _wait, created=_SINCE_UNIX, native=_native_wait),
+        TableColumn(
+            EVENTS_TABLE, attrgetter("counters.wait"), _wait, created=_SINCE_UNIX, native=_native_wait
+        ),
     ),
     HistogramFamily.of_column(
         "bullmq_job_processing_seconds",
@@ -156,7 +158,7 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
         "failed permanently, or retried; absent before the first.",
         (*_QUEUE, "outcome"),
         TableColumn(
-            _TABLE,
+            EVENTS_TABLE,
             attrgetter("counters.processing"),
             _processing,
             created=_SINCE_UNIX,

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
+from exporter.metrics import (
+    bullmq,
+    cluster,
+    events,
+    health,
+    host,
+    internal,
+    job_names,
+    memory,
+    probes,
+    redis,
+)
 from exporter.metrics.family import AnyFamily
 
 FAMILIES: Final[tuple[AnyFamily, ...]] = (
@@ -13,6 +24,8 @@ FAMILIES: Final[tuple[AnyFamily, ...]] = (
     *cluster.FAMILIES,
     *bullmq.FAMILIES,
     *events.FAMILIES,
+    *job_names.FAMILIES,
+    *memory.FAMILIES,
     *host.FAMILIES,
     *probes.FAMILIES,
     *internal.FAMILIES,

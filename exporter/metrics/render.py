@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from exporter.assessment import Assessment
-from exporter.metrics.blocks import TableBlocks
-from exporter.metrics.encoding import Encoding
+from exporter.metrics.drawing.blocks import TableBlocks
+from exporter.metrics.drawing.encoding import Encoding
+from exporter.metrics.drawing.lines import TextEncoding
+from exporter.metrics.drawing.messages import ProtobufEncoding, head_message
 from exporter.metrics.families import FAMILIES
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Table
-from exporter.metrics.lines import TextEncoding
-from exporter.metrics.messages import ProtobufEncoding, head_message
 from service.web.body import Body, Packer, Part, Piece
 from service.web.negotiate import MetricsFormat
 from service.web.protobuf import varint

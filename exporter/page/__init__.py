@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from exporter.history import Point
 from exporter.page import parts
 from exporter.page.frame import PageQuery, as_html, document, links, section
+from exporter.page.memory import memory_section
 from exporter.page.plots import plots
 from exporter.page.queues import queue_search, queue_table
 from exporter.peers.model import Peers
@@ -41,7 +42,7 @@ def status_page(
         body.append(section("plots", translate("page.last_hour"), figures))
         body.append(parts.nodes(view["redis"], query))
         if view["queues"] is not None:
-            body += [queue_search(query), queue_table(view, query)]
+            body += [queue_search(query), queue_table(view, query), memory_section(view, query)]
         body.append(parts.scaling(peers.scaler, query))
         body += [parts.host(view["host"], query)]
         body += [parts.probes(view["probes"], query), parts.sources(view, query)]

@@ -7,10 +7,11 @@ from html import escape
 from typing import Any, Final
 
 from exporter.derived import waiting_jobs
+from exporter.jobs.lines import failed_reason_lines
 from exporter.page.frame import PageQuery, as_html, row, section, table
+from exporter.page.job_names import names_table
 from exporter.summaries import (
     cell_level,
-    failed_reason_lines,
     has_several_prefixes,
     pause_mark,
     queue_conditions,
@@ -103,7 +104,8 @@ def queue_table(view: View, query: PageQuery) -> str:
         "queues",
         "",
         table("queues", _head(query), rows) + f'<p class="dim pages" aria-live="polite">{as_html(position)} '
-        f"{_pages(page, pages, query)}</p>{_searched(view, query)}",
+        f"{_pages(page, pages, query)}</p>{names_table(queues, query, prefixed=prefixed)}"
+        f"{_searched(view, query)}",
     )
 
 
@@ -112,10 +114,11 @@ def _searched(view: View, query: PageQuery) -> str:
     state = view["queues"]
     lines = [queues_line(state, query.translator), *search_lines(state, query.translator)]
     late = scheduler_lines(view, query.translator)
+    failing = failed_reason_lines(view, query.translator, prefixed=has_several_prefixes(state))
     return "".join(
         [
             *(f'<p class="warning">{as_html(line)}</p>' for line in late),
-            *(f"<p>{as_html(line)}</p>" for line in failed_reason_lines(view, query.translator)),
+            *(f"<p>{as_html(line)}</p>" for line in failing),
             *(f'<p class="dim">{as_html(line)}</p>' for line in lines),
         ]
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.address import is_socket
-from exporter.config.settings import TlsSettings
+from exporter.config.redis import TlsSettings
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request
 from exporter.redis.wire.replies import NotRedisError, ReplyReader, TooLargeReplyError
 from service.clock import Deadline

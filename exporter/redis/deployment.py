@@ -21,7 +21,7 @@ from exporter.address import (
     server_at,
     split_address,
 )
-from exporter.config.settings import RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.clocks import Clocks, parse_time, server_time
 from exporter.redis.connect import Connection, ConnectionOptions, open_connection
 from exporter.redis.connection.access import access

@@ -87,9 +87,20 @@ class HostState:
         return self.memory_limited or self.cpu_count < self.machine_cores
 
 
+class PushState(NamedTuple):
+    """The last pushes of series by OTLP: how many in a row failed, why the last one did (one word), and for
+    how many seconds they have failed."""
+
+    failures: int = 0
+    reason: str = ""
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """The exporter's own memory: resident bytes, and its limit (None: no limit)."""
+    """The exporter's own memory: resident bytes, and its limit (None: no limit). `push` is None where nothing
+    is pushed."""
 
     resident: int
     limit: int | None
+    push: PushState | None = None

@@ -21,6 +21,8 @@ from exporter.snapshot.histogram import (
     total_of,
     unpack_histogram,
 )
+from exporter.snapshot.job_names import JobNames
+from exporter.snapshot.memory import MemoryState, NodeMemory, QueueMemory
 from exporter.snapshot.schedulers import QueueSchedulers
 from service.outcome import Failed
 
@@ -122,6 +124,7 @@ class JobCounters(NamedTuple):
     evicted: int
     native: NativeDurations | None = None
     reasons: FailedReasons | None = None  # None: not counted
+    names: JobNames | None = None  # the same
 
 
 class Events(NamedTuple):
@@ -411,6 +414,20 @@ class Queues(tuple[QueueState, ...]):  # noqa: SLOT001  # what is cached needs a
         return {queue.id.prefix for queue in self}
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredMemory:
+    """The memory that was measured lately. `unread` has the queues of which nothing could be measured, and
+    why; `published` are those of `queues` with series of their own, `totals` the bytes of all by state;
+    `pending`: how many were not measured yet."""
+
+    queues: Mapping[QueueId, QueueMemory] = field(default_factory=dict)
+    nodes: Mapping[str, NodeMemory] = field(default_factory=dict)
+    unread: Mapping[QueueId, str] = field(default_factory=dict)
+    published: Mapping[QueueId, QueueMemory] = field(default_factory=dict)
+    totals: Mapping[MemoryState, int] = field(default_factory=dict)
+    pending: int = 0
+
+
 class Changes(NamedTuple):
     """What is not as in the collection before: of these queues more of the state than its ages, or what is
     counted of their events, or they came or are gone. `number` counts the collections of one source."""
@@ -446,6 +463,7 @@ class BullMQState:
 
     schedulers: Mapping[QueueId, QueueSchedulers] = field(default_factory=dict)  # of queues that have some
     node_lags: Mapping[str, float] = field(default_factory=dict)  # of streams in which nothing is new, in s
+    memory: MeasuredMemory | None = None  # None: it is not measured
 
     @property
     def by_id(self) -> Mapping[QueueId, QueueState]:

@@ -78,6 +78,14 @@ class Exposition:
         for collector in others:
             self._own.register(collector)
 
+    def own(self) -> Iterable[Metric]:
+        """The families of this process."""
+        return self._own.collect()
+
+    def add(self, collector: Collector) -> None:
+        """Further series of this process."""
+        self._own.register(collector)
+
     def render(self, assessment: Assessment | None, form: MetricsFormat) -> Body:
         """The whole body; in OpenMetrics it ends with # EOF."""
         collected: Sequence[Piece] = ()

@@ -36,9 +36,11 @@ _COLUMNS: Final[Mapping[str, Column]] = {
 def plan_table(plan: TargetPlan, price: float | None) -> RenderableType:
     """What was recorded, the workers by hour of the week, the SLOs, and what else is to be said."""
     translator = TRANSLATORS[of_locale(os.environ)]
+    kept = plan.bounds.kept
+    summary = _summary(plan, translator)
     without = () if price is not None else ("price",)
     return Group(
-        Hanging(Text(printable(_summary(plan, translator)), "bold" if plan.bounds.kept else "bold red")),
+        Hanging(Text(printable(summary), "bold" if kept else "bold red")),
         *(Hanging(Text(printable(f"  {line}"))) for line in _facts(plan, translator)),
         *(Hanging(Text(printable(f"  {note}"), "yellow")) for note in plan.notes),
         Text(),
@@ -52,32 +54,26 @@ def plan_table(plan: TargetPlan, price: float | None) -> RenderableType:
 
 
 def _summary(plan: TargetPlan, translator: Translator) -> str:
-    bounds, target = plan.bounds, plan.target.name
-    jobs, hours = count(plan.jobs), count(plan.recorded)
-    slo, share = plain(bounds.slo.seconds), percent(bounds.slo.within)
+    slo, bounds = plan.bounds.slo, plan.bounds
     if not bounds.kept:
         return translator.translate(
-            "plan.not_kept", target=target, jobs=jobs, hours=hours, slo=slo, share=share
+            "plan.not_kept",
+            target=plan.target.name,
+            jobs=count(plan.jobs),
+            hours=count(plan.recorded),
+            slo=plain(slo.seconds),
+            share=percent(slo.within),
         )
     return translator.translate(
         "plan.kept",
-        target=target,
-        jobs=jobs,
-        hours=hours,
-        slo=slo,
-        share=share,
+        target=plan.target.name,
+        jobs=count(plan.jobs),
+        hours=count(plan.recorded),
+        slo=plain(slo.seconds),
+        share=percent(slo.within),
         min=bounds.min_workers,
         max=bounds.max_workers,
     )
-
-
-def _slo_title(plan: TargetPlan, bounds: Bounds, translator: Translator) -> str:
-    slo = plain(bounds.slo.seconds)
-    if not bounds.kept:
-        return translator.translate("plan.slo_not_kept", slo=slo)
-    if bounds is plan.bounds:
-        return translator.translate("plan.slo_planned", slo=slo)
-    return translator.translate("plan.slo", slo=slo)
 
 
 def _facts(plan: TargetPlan, translator: Translator) -> Iterator[str]:
@@ -120,6 +116,15 @@ def _slo_rows(plan: TargetPlan, price: float | None, translator: Translator) -> 
     ):
         row = dict.fromkeys(_COLUMNS, "") | {"slo": translator.translate(title), "min": number, "max": number}
         yield row | _hours_and_price(hours, price)
+
+
+def _slo_title(plan: TargetPlan, bounds: Bounds, translator: Translator) -> str:
+    slo = plain(bounds.slo.seconds)
+    if not bounds.kept:
+        return translator.translate("plan.slo_not_kept", slo=slo)
+    if bounds is plan.bounds:
+        return translator.translate("plan.slo_planned", slo=slo)
+    return translator.translate("plan.slo", slo=slo)
 
 
 def _hours_and_price(worker_hours: float, price: float | None) -> dict[str, str]:

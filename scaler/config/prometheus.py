@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from service.web.header_values import is_header_value
+
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_PARAMETERS: Final = frozenset({"query", "time", "start", "end", "step"})
@@ -217,11 +219,6 @@ MEASURES: Final = (
 
 MOST_QUERIES: Final = 10
 """Maximum number of queries in a step: one for each different QuerySettings."""
-
-
-def is_header_value(value: str) -> bool:
-    """Whether a text is valid in a header: latin-1 without control characters."""
-    return all(" " <= char <= "\xff" and char != "\x7f" for char in value)
 
 
 def _check_url(url: str) -> None:

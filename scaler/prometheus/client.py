@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import SecretStr
 from pydantic_core import from_json
 
-from scaler.config.prometheus import PrometheusSettings, is_header_value
+from scaler.config.prometheus import PrometheusSettings
 from scaler.prometheus.parse import api_data
 from service.clock import Deadline
 from service.config.files import read_text
@@ -20,6 +20,7 @@ from service.config.load import HIDDEN, ConfigError
 from service.json_text import TooLargeJsonError, check_json_size
 from service.outcome import UnreadableError
 from service.web.client import HttpClient, HttpClientError, HttpRequest, HttpResponse
+from service.web.header_values import is_header_value
 
 LIMIT: Final = 64 << 20
 """Bytes of an answer, where the number of queues is not known."""

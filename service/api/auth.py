@@ -96,7 +96,7 @@ class ApiKeyAuth:
         valid = [(key, right) for key in presented if (right := self._right(key))]
         if not valid:
             self._failed(address)
-            raise AuthError(401, "a key is needed")  # the same text as without a key: it reveals nothing
+            raise AuthError(401, "invalid API key")
         full = [key for key, right in valid if right == "full"]
         if changes and not full:
             self._count("read_only")

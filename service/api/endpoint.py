@@ -30,10 +30,12 @@ from service.api.reference import reference_page
 from service.api.session import COOKIE, Sessions
 from service.turns.arrival import arrival_of
 from service.turns.in_turn import LateError, RequestTurns
+from service.units import printable
 
 log = logging.getLogger(__name__)
 
 _BODY_LIMIT: Final = 64 << 10
+_LONGEST_PATH: Final = 100  # characters of what was asked for, in an answer
 _THREADS: Final = 32  # of this path alone: scrapes have their own
 _NO_STORE: Final = {"cache-control": "no-store"}
 _DOCS_HEADERS: Final = {
@@ -214,5 +216,15 @@ def _refusal(error: ApiError | AuthError) -> JSONResponse:
 async def _as_envelope(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    content = failure(error.detail) if request.url.path.startswith("/api") else {"detail": error.detail}
-    return JSONResponse(content, status_code=error.status_code, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    return JSONResponse(failure(_in_words(request, error)), status_code=error.status_code, headers=headers)
+
+
+def _in_words(request: Request, error: HTTPException) -> str:
+    """What the web framework refused, on any path of the application."""
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        path = printable(request.url.path[:_LONGEST_PATH])
+        return f"there is no {path} here; the API is {PATH}, and /docs describes it"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"this path does not take {printable(request.method[:_LONGEST_PATH])}"
+    return str(error.detail)

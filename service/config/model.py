@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+DAY_SECONDS: Final = 86_400
 YEAR_SECONDS: Final = 366 * 86_400
 """The longest time that a setting may have. No number of a setting is without a bound: 1e300 is a slip."""
 MOST_JOBS_COUNTED: Final = 10**9

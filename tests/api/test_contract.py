@@ -21,6 +21,7 @@ MONITORING = [
     "redis_cluster",
     "redis_performance",
     "queue_metrics",
+    "queue_memory",
     "monitoring_status",
 ]
 SCALING = ["scaling_status", "scaling_metrics"]
@@ -31,6 +32,7 @@ MODELS = {
     "redis_cluster": "RedisCluster",
     "redis_performance": "RedisPerformance",
     "queue_metrics": "QueueMetrics",
+    "queue_memory": "QueueMemoryData",
     "monitoring_status": "MonitoringStatus",
     "start_monitoring": "MonitoringStatus",
     "stop_monitoring": "MonitoringStatus",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.metrics.families import FAMILIES
 from tools.docs import __main__ as docs
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,11 @@ PAGES = sorted(path for path in ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*
 @pytest.mark.parametrize("name", docs.PAGES)
 def test_a_generated_page_matches_the_declarations(name: str) -> None:
     assert (docs.DOCS / name).read_text() == docs.PAGES[name](), "run make docs"
+
+
+def test_every_family_has_its_row() -> None:
+    page = docs.PAGES["metrics.md"]()
+    assert [family.name for family in FAMILIES if f"| `{family.name}` |" not in page] == []
 
 
 @pytest.mark.parametrize("name", [name for name in docs.PAGES if name.endswith(".md")])
@@ -27,6 +33,23 @@ def test_links_to_files_resolve(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", page.read_text())
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert missing == []
+
+
+def test_every_page_is_reached_from_the_readme_by_its_links() -> None:
+    reached, left = set[Path](), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        if page not in reached:
+            reached.add(page)
+            links = re.findall(r"\]\(([^)#:]+\.md)", page.read_text())
+            left += [(page.parent / link).resolve() for link in links]
+    assert [page for page in PAGES if page not in reached] == []
+
+
+def test_the_index_has_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md"]
+    assert [page for page in pages if f"({page})" not in index] == []
 
 
 def test_the_readme_names_make_targets_that_exist() -> None:

@@ -35,6 +35,8 @@ EMPTY = {
     "oxherd-queues": {
         "Queues: oldest": "no job need wait at that moment",
         "Why jobs fail: {{queue}}: {{reason}}": "no job of the demo fails for good",
+        "Memory of the queues: failed, kept": "no job of the demo fails for good",
+        "Full in: {{node}}": "the demo's servers have no maxmemory",
         "Schedulers: runs in": "the demo has no schedulers",
         "Schedulers: ran ago": "the demo has no schedulers",
         "Schedulers: due for": "the demo has no schedulers",

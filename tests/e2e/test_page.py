@@ -266,9 +266,9 @@ def test_the_browsers_language_and_a_selected_one(world: World, visit: VisitOf) 
     opened = visit(world.exporter, locale="id-ID")
     page = opened.page
     assert page.locator("html").get_attribute("lang") == "id"
-    expect(page.get_by_role("heading", name="Antrean")).to_be_visible()
+    expect(page.get_by_role("heading", name="Antrean", exact=True)).to_be_visible()
     page.get_by_role("link", name="English").click()
-    expect(page.get_by_role("heading", name="Queues")).to_be_visible()
+    expect(page.get_by_role("heading", name="Queues", exact=True)).to_be_visible()
     page.locator("#search").fill("queue-01")
     expect(page.locator("#queues tr")).to_have_count(11)
     assert page.locator("html").get_attribute("lang") == "en"

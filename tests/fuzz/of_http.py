@@ -15,6 +15,7 @@ from exporter.api.forward import ScalerClient
 from exporter.assessment import Assessment
 from exporter.config.settings import MonitoringSettings
 from exporter.host.cgroup import group_paths, limits, tightest
+from exporter.otlp.answers import answer_of
 from exporter.page import status_page
 from exporter.peers.model import Peers, PeerStatus
 from exporter.peers.poller import firing_alerts
@@ -39,6 +40,7 @@ from service.clock import Deadline
 from service.i18n import preferred
 from service.json_text import json_text, read_json
 from service.turns import in_turn
+from service.web.client import HttpResponse
 from service.web.negotiate import accepts_gzip, metrics_format, scrape_seconds
 from tests.fuzz.inputs import JSON, TEXT
 from tests.fuzz.search import REFUSED, Target
@@ -282,6 +284,21 @@ def _front_proxy(data: Any) -> object:
     return None
 
 
+def _otlp_answer(raw: bytes) -> object:
+    """A status in the first byte, then the body of an answer to a push."""
+    if len(raw) < 2:
+        return REFUSED
+    status = _PUSH_STATUSES[raw[0] % len(_PUSH_STATUSES)]
+    kind = ("application/x-protobuf", "text/plain")[raw[1] % 2]
+    said = answer_of(HttpResponse(status, {"content-type": kind, "retry-after": "7"}, raw[2:]), 10, 0.0)
+    assert 0 <= said.rejected <= 10
+    assert len(said.text) < 400
+    assert said.text.isprintable()
+    assert said.again is (status in (429, 503))
+    return REFUSED if said.failure == "protocol" else None
+
+
+_PUSH_STATUSES: Final = (200, 400, 429, 503)
 _ACTIONS: Final = (
     *(b"action", b"manual_scale", b"update_scaling_config", b"start_monitoring", b"intervalMinutes"),
     *(b"queueName", b"targetWorkers", b"reason", b"apiKey", b"minWorkers", b"maxWorkers", b"mail", b"news-*"),
@@ -335,6 +352,7 @@ TARGETS_OF_HTTP: Final = (
             b"\xc3\xa9",
         ),
     ),
+    Target("otlp_answer", TEXT, _otlp_answer, words=(b"\x0a", b"\x08", b"\x12", b"\xff\xff\x01", b"too old")),
     Target("neighbours", JSON, _neighbours),
     Target(
         "answer",

@@ -12,7 +12,8 @@ import hiredis
 
 from exporter.bullmq.bull import follow
 from exporter.bullmq.streams.protocol import bulk
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis import deployment as redis_deployment
 from exporter.redis.collect import collect_redis
 from exporter.redis.pool import NodeConnection, Pending

@@ -19,7 +19,8 @@ from exporter.bullmq.counts import REPLIES as COUNTED
 from exporter.bullmq.counts import TAIL_REPLIES, Counts, plan_queue, with_tails
 from exporter.bullmq.details import Moment, details, needs_due, with_details, with_due
 from exporter.bullmq.keys import worker_queues
-from exporter.bullmq.reasons.tally import LabelBudget
+from exporter.bullmq.names.tally import NameTally
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.schedulers.reading import (
     commands,
     digest,
@@ -34,11 +35,12 @@ from exporter.bullmq.search import verify
 from exporter.bullmq.search.own import OWN_COMMANDS, OwnRecords
 from exporter.bullmq.still.states import _aged, _state
 from exporter.bullmq.streams import state_file
-from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Jobs
 from exporter.bullmq.streams.protocol import entries_of
 from exporter.bullmq.streams.reader import Reader
 from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.streams.stream import Stream
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import BullMQState, Events, QueueId
 from exporter.snapshot.whole import Snapshot
@@ -150,18 +152,23 @@ def _schedulers(replies: list[Reply]) -> object:
 # --- event streams ---------------------------------------------------------------------------------------
 
 
+def _counting() -> Jobs:
+    names = NameTally(LabelBudget(10), 3, DEFAULT_BUCKETS, native=True, max_jobs=50)
+    return Jobs(native=True, max_jobs=50, reasons=ReasonTally(LabelBudget(10), 3), names=names)
+
+
 def _events(replies: list[Reply]) -> object:
     """Entries as XREAD has them, in two parts; the counters of all of them together."""
     read = entries_of([[b"bull:mail:events", replies]])
     entries = [] if isinstance(read, ReplyError) else read[b"bull:mail:events"]
-    jobs = Jobs(native=True, max_jobs=50, reasons=LabelBudget(10, 3).tally())
+    jobs = _counting()
     jobs.feed(entries[: len(entries) // 2])
     jobs.settle()
     jobs.advance(_NOW_MS)
     jobs.feed(entries[len(entries) // 2 :])
     jobs.prune(_NOW_MS, waiting=False, active=True)
     counters = jobs.counters()
-    again = Jobs(native=True, reasons=LabelBudget(10, 3).tally())
+    again = _counting()
     again.restore(jobs.dump(), jobs.busy)
     assert again.counters() == counters
     busy = jobs.busy_at(_NOW_MS + 1000) / 1000

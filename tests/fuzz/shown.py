@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 from exporter.assessment import Assessment
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.metrics.render import Renderer
 from exporter.page import status_page

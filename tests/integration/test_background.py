@@ -11,7 +11,9 @@ import pytest
 
 from exporter.background import meter
 from exporter.background.meter import BackgroundMeter
-from exporter.config.settings import BullMQSettings, ExporterSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
+from exporter.config.settings import ExporterSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import pack_request
 from exporter.run import Exporter

@@ -18,7 +18,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.config.settings import ExporterSettings, MonitoringSettings, RedisSettings
+from exporter.config.redis import RedisSettings
+from exporter.config.settings import ExporterSettings, MonitoringSettings
 from exporter.redis.preflight import PreflightError
 from exporter.run import Exporter
 from lab.cluster import LocalCluster

@@ -8,7 +8,8 @@ import sys
 
 import httpx
 
-from exporter.config.settings import ExporterSettings, RedisSettings
+from exporter.config.redis import RedisSettings
+from exporter.config.settings import ExporterSettings
 from exporter.run import Exporter
 from lab.redis import RedisServer
 

@@ -20,7 +20,7 @@ from deploy.rules import __main__ as rules
 from deploy.rules.thresholds import AlertThresholds
 from exporter.assessment import Assessment
 from exporter.condition_table import CONDITION_TABLE
-from exporter.config.settings import HealthSettings, Thresholds
+from exporter.config.health import HealthSettings, Thresholds
 from exporter.health import Health, assess
 from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.schedulers import QueueSchedulers, Scheduler

@@ -10,7 +10,8 @@ from exporter.bullmq.discover import Discovery
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.work import WorkHistory
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.queues import BullMQState, Events, QueueId, QueueState
 from exporter.snapshot.schedulers import Scheduler

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from exporter.config.settings import Thresholds
+from exporter.config.health import Thresholds
 from lab.bullmq import BullMQ
 
 TICK: Final = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.assessment import Assessment
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from exporter.config.settings import HealthSettings
-from exporter.snapshot.host import HostState, ProcessState
+from exporter.config.health import HealthSettings
+from exporter.snapshot.host import HostState, ProcessState, PushState
 from exporter.snapshot.queues import (
     BullMQState,
     CheckpointWrites,
@@ -151,8 +151,8 @@ def host(**fields: object) -> Change:
     return lambda snapshot: replace(snapshot, host=Ok(replace(HOST, **fields)))  # type: ignore[arg-type]
 
 
-def process(resident: int, limit: int | None) -> Change:
-    return lambda snapshot: replace(snapshot, process=Ok(ProcessState(resident, limit)))
+def process(resident: int, limit: int | None, push: PushState | None = None) -> Change:
+    return lambda snapshot: replace(snapshot, process=Ok(ProcessState(resident, limit, push)))
 
 
 def part(**outcomes: object) -> Change:
@@ -347,6 +347,8 @@ CASES: list[tuple[str, Change, dict[str, float]]] = [
     ("process over 90 % of its limit", process(91, 100), {"process_memory_high": 15}),
     ("process under the default limit", process(GIB * 9 // 10, None), {}),
     ("process over the default limit", process(GIB, None), {"process_memory_high": 15}),
+    ("one push failed", process(1, 100, PushState(1, "refused", 60.0)), {}),
+    ("two pushes failed", process(1, 100, PushState(2, "refused", 60.0)), {"otlp_push_failing": 5}),
     ("the process could not be read", part(process=SILENT), {"source_unreadable": 5}),
     (
         "Redis is gone and so are the queues",

@@ -58,6 +58,12 @@ class Program:
         assert response.status_code == 200, response.text
         return response.json()["data"]
 
+    def page(self) -> str:
+        """The status page, as one sees it who has signed in."""
+        with httpx.Client(base_url=self.client.base_url, follow_redirects=True, timeout=30) as browser:
+            browser.post("/sign-in", data={"key": self.key or ""})
+            return browser.get("/").text
+
     def samples(self) -> dict[str, float]:
         """/metrics, by the text before the value."""
         lines = self.client.get("/metrics", headers={"x-api-key": ""}).text.splitlines()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import Issue, assess
 from exporter.snapshot.queues import BullMQState
 from exporter.snapshot.whole import Snapshot

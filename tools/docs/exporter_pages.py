@@ -9,7 +9,19 @@ from exporter.background.series import SLOWDOWN, SLOWDOWN_HELP, USED, USED_HELP,
 from exporter.condition_table import CONDITION_TABLE, HealthCondition
 from exporter.config.environment import CLUSTER_VARIABLES, EXPORTER_VARIABLES
 from exporter.config.settings import ExporterSettings
-from exporter.metrics import bullmq, cluster, events, health, host, internal, probes, redis
+from exporter.metrics import (
+    bullmq,
+    cluster,
+    events,
+    health,
+    host,
+    internal,
+    job_names,
+    memory,
+    probes,
+    redis,
+)
+from exporter.otlp.series import OTLP_SERIES
 from exporter.web.exposition import OWN
 from service.api.metrics import HELP, LABELS, REFUSED
 from service.config.load import secret_names
@@ -54,6 +66,16 @@ _SECTIONS: Final = (
         "BullMQ, from the event streams",
         _STREAMS,
         events.FAMILIES,
+    ),
+    (
+        "BullMQ, by the names of jobs",
+        "What they are, and what they cost: [Jobs by name](job-names.md).",
+        job_names.FAMILIES,
+    ),
+    (
+        "Memory, sampled",
+        "What is measured, and how sure it is: [Which queue takes the memory](memory.md).",
+        memory.FAMILIES,
     ),
     ("Host", "Disabled by `host.enabled: false`, where node_exporter runs anyway.", host.FAMILIES),
     (
@@ -112,7 +134,7 @@ def exporter_metrics() -> str:
         if families is internal.FAMILIES:
             rows += [series_row(name, "gauge", labels, meaning) for name, (labels, meaning) in OWN.items()]
             rows.append(series_row(REFUSED, "counter", LABELS, HELP))
-            rows += [series_row(*series) for series in HTTP_SERIES]
+            rows += [series_row(*series) for series in (*HTTP_SERIES, *OTLP_SERIES)]
             rows.append(series_row(USED, "counter", USED_LABELS, USED_HELP))
             rows.append(series_row(SLOWDOWN, "gauge", (), SLOWDOWN_HELP))
         lines += [f"## {title}", "", paragraph(text), "", *table_lines(SERIES_COLUMNS, rows)]
@@ -138,7 +160,7 @@ def exporter_settings() -> str:
     """The text of docs/settings.md."""
     secrets = ", ".join(f"`{name}_FILE`" for name in secret_names(ExporterSettings, EXPORTER_VARIABLES))
     source = (
-        "Written by `make docs` from `exporter/config/settings.py`. The file is YAML, named by "
+        "Written by `make docs` from `exporter/config/`. The file is YAML, named by "
         "`--config FILE` or `EXPORTER_CONFIG`. The environment overrides the file, and "
         "the command line overrides both. An unknown key is an error. "
         "`monitor start --check-config` checks the settings and exits; "

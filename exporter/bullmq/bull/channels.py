@@ -32,13 +32,15 @@ _JOB_ID: Final = re.compile(rb'\{"jobId":\s*("(?:[^"\\]|\\.)*"|-?\d+)')
 class ChannelMessage(NamedTuple):
     """A message on a channel of the queue whose keys begin with `base`; `kind` is without the worker's token.
 
-    `size` are the bytes of the whole message, `job` is None if the message has no readable id.
+    `size` are the bytes of the whole message, `job` is None if the message has no readable id; `reason` is
+    why a job failed.
     """
 
     base: bytes
     kind: str
     job: bytes | None
     size: int
+    reason: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +200,20 @@ def _message(channel: bytes, payload: bytes, size: int) -> ChannelMessage | None
     key, colon, last = channel.rpartition(b":")
     kind = last.partition(b"@")[0].decode("ascii", "replace")
     if kind in _ENDS:
-        return ChannelMessage(key + colon, kind, _job_id(payload), size)
+        reason = _reason(payload) if kind == "failed" else b""
+        return ChannelMessage(key + colon, kind, _job_id(payload), size, reason)
     if f"{kind}@" in _IDS:
         return ChannelMessage(key + colon, kind, payload, size)
     return None
+
+
+def _reason(payload: bytes) -> bytes:
+    """The error in `{"jobId": ..., "val": ...}`; nothing if it is no text."""
+    try:
+        value = json.loads(payload)["val"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return b""
+    return value.encode("utf-8", "replace") if isinstance(value, str) else b""
 
 
 def _job_id(payload: bytes) -> bytes | None:

@@ -27,14 +27,19 @@ from exporter.bullmq.bull.reading import (
 from exporter.bullmq.bull.subscription import Subscription
 from exporter.bullmq.keys import base
 from exporter.bullmq.placement import SlotMap
+from exporter.bullmq.reasons.masking import LONGEST_READ, REASONS_READ_PER_SECOND, masked_reason
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.search.ask import ask_owners
 from exporter.bullmq.streams.rates import RateHistory
-from exporter.config.settings import BullMQSettings
+from exporter.bullmq.tallies.known_texts import BURST_SECONDS, KnownTexts
+from exporter.bullmq.tallies.label_budget import LabelBudget
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
 from exporter.snapshot.queues import AllRates, BullMQState, Events, EventTotals, QueueId, QueueRates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
+from service.rate_limit import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +104,10 @@ class BullFollower:
         self._deployment = deployment
         self._buckets = settings.event_buckets
         self._native = settings.histograms != "classic"
+        self._reasons = LabelBudget(settings.max_failed_reasons)
+        bucket = TokenBucket(REASONS_READ_PER_SECOND, BURST_SECONDS * REASONS_READ_PER_SECOND)
+        self._texts = KnownTexts(masked_reason, LONGEST_READ, bucket.take)
+        self._most_reasons = settings.failed_reasons
         self._queues: dict[QueueId, _Queue] = {}
         self._by_base: dict[bytes, _Queue] = {}
         self._gone = EventTotals()  # of queues that are not followed any more
@@ -196,7 +205,8 @@ class BullFollower:
                 self._disconnect(str(error))
 
     def _new_jobs(self) -> BullJobs:
-        return BullJobs(now(), self._buckets, native=self._native)
+        reasons = ReasonTally(self._reasons, self._most_reasons, self._texts) if self._most_reasons else None
+        return BullJobs(now(), self._buckets, native=self._native, reasons=reasons)
 
     def _share(self, elsewhere: Collection[QueueId]) -> None:
         """Begin again without these queues' messages, or with them: whose they are cannot be told."""
@@ -290,7 +300,7 @@ class BullFollower:
         if message.kind in ("completed", "failed"):
             queue.ends += 1
             queue.octets += message.size
-        queue.jobs.feed(message, ms)
+        queue.jobs.feed(message, ms, int(now() * 1000))
 
     def _refuse_message(self, error: TooLargeError) -> None:
         """Close the connection, so that Redis does not keep the rest of the message."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from exporter.bullmq.bull.channels import ChannelMessage
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Entry, Jobs
 from exporter.snapshot.queues import Events, JobCounters
 
@@ -39,11 +40,18 @@ class Stock(NamedTuple):
 
 
 class BullJobs:
-    """One queue. Times are ms of any clock that does not go back; `since` is unix s."""
+    """One queue. Times are ms of any clock that does not go back; `since` is unix s. `reasons`: counts why
+    jobs fail."""
 
     def __init__(
-        self, since: float, buckets: Sequence[float] = DEFAULT_BUCKETS, *, native: bool = False
+        self,
+        since: float,
+        buckets: Sequence[float] = DEFAULT_BUCKETS,
+        *,
+        native: bool = False,
+        reasons: ReasonTally | None = None,
     ) -> None:
+        self._reasons = reasons
         self.read = 0
         self.lost = 0
         self._since = since
@@ -70,16 +78,23 @@ class BullJobs:
         if self._counters is None:
             counters = self._jobs.counters()
             ended = {outcome: counters.processing[outcome] for outcome in ("completed", "failed")}
-            self._counters = counters._replace(added=self._added, removed=None, processing=ended)
+            self._counters = counters._replace(
+                added=self._added,
+                removed=None,
+                processing=ended,
+                reasons=self._reasons.snapshot() if self._reasons else None,
+            )
         busy = self._busy_ms / 1000
         return Events(self._counters, self.read, self.lost, 0.0, since=self._since, busy_seconds=busy)
 
-    def feed(self, message: ChannelMessage, ms: int) -> None:
-        """Count one message that arrived at `ms`."""
+    def feed(self, message: ChannelMessage, ms: int, unix_ms: int = 0) -> None:
+        """Count one message that arrived at `ms`, and `unix_ms` by the clock that people have."""
         self.advance(ms)
         self.read += 1
         self._counters = None
         kind, job = message.kind, message.job
+        if kind == "failed" and self._reasons:
+            self._reasons.add(message.reason, job or b"", unix_ms)
         if kind == "duplicated":
             self._duplicates += 1
         elif job is None:

@@ -7,13 +7,14 @@ statuses. A name in plain words ("no user Bob") cannot be told from them.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 LONGEST_REASON: Final = 120
 """Letters of a masked reason at most."""
 LONGEST_READ: Final = 1000
 """Bytes of a reason that are looked at: it may be a payload of megabytes."""
+REASONS_READ_PER_SECOND: Final = 100_000
+"""Bytes of new reasons a second, as `KnownTexts` counts them: about a twentieth of a core."""
 NO_REASON: Final = "(no reason)"
 OTHER_REASONS: Final = "other"
 """What all are called together that are not counted one by one: no reason is."""
@@ -42,7 +43,7 @@ _KNOWN: Final = re.compile(
     r"\b(?:eyJ[\w-]{8,}(?:\.[\w-]+)*"
     r"|(?:[spr]k|whsec|gh[opsu]|github_pat|glpat|xox[a-z]|AKIA|ASIA|AIza|ya29)[-_.]?[\w-]{8,})"
 )
-_MAIL_ADDRESS: Final = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)*")
+_MAIL_ADDRESS: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]+@[\w-]+(?:\.[\w-]+)*")
 _QUOTED: Final = re.compile(
     r"(?<!\w)'[^']*(?:'(?!\w)|$)|\"[^\"]*(?:\"|$)|`[^`]*(?:`|$)|“[^”]*(?:”|$)|«[^»]*(?:»|$)"
 )
@@ -70,12 +71,7 @@ _SPACES: Final = re.compile(r"\s+")
 def masked_reason(reason: bytes) -> str:
     """The reason as it is counted: its first line, the same for all that differ only by numbers, ids,
     addresses, quoted parts, payloads and secrets."""
-    return _masked(reason[:LONGEST_READ])
-
-
-@lru_cache(maxsize=4096)
-def _masked(reason: bytes) -> str:
-    text = reason.decode("utf-8", "replace").replace(_STAYS, " ")
+    text = reason[:LONGEST_READ].decode("utf-8", "replace").replace(_STAYS, " ")
     line = next((line for line in text.splitlines() if line.strip()), "")
     line = _COLOURS.sub("", line)
     if not line.isprintable():
@@ -106,6 +102,16 @@ def _masked(reason: bytes) -> str:
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1].rstrip()}{_MORE}"
 
 
+def without_ids(line: str) -> str:
+    """A line of printable signs without what is one job's: the rest of URLs, keys of known forms, ids,
+    hashes, addresses and dates. Numbers stay."""
+    line = _KNOWN.sub(_SECRET, _URL.sub(_of_url, line))
+    if "@" in line:
+        line = _MAIL_ADDRESS.sub(_MAIL, line)
+    line = _DATE.sub(_NUMBER, _IPV4.sub(_IP, _UUID.sub(_ID, line)))
+    return _TOKEN.sub(_of_token, line)
+
+
 def _of_url(found: re.Match[str]) -> str:
     """Scheme and host: what is asked, and by whom, is in the rest."""
     return f"{found[1]}{found[2]}/{_MORE}" if found[3] else f"{found[1]}{found[2]}"
@@ -119,11 +125,11 @@ def _of_ipv6(found: re.Match[str]) -> str:
 def _of_token(found: re.Match[str]) -> str:
     """An id, a hash or a key, where it does not look like words."""
     token = found[0]
-    whole = _PARTS.findall(token)
-    if _is_random(whole) or any(_is_random(_PARTS.findall(part)) for part in _SEPARATORS.split(token)):
+    parts = {part: _PARTS.findall(part) for part in _SEPARATORS.split(token) if part}
+    if _is_random(_PARTS.findall(token)) or any(map(_is_random, parts.values())):
         return _ID
-    for part in _SEPARATORS.split(token):
-        numbers = sum(run.isdigit() for run in _PARTS.findall(part))
+    for part, runs in parts.items():
+        numbers = sum(run.isdigit() for run in runs)
         if any(len(part) >= least and numbers >= most for least, most in _NUMBERS):
             return _ID
     return token

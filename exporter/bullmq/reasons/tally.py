@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from weakref import WeakSet
 
-from exporter.bullmq.reasons.masking import masked_reason
+from exporter.bullmq.reasons.masking import LONGEST_READ, masked_reason
+from exporter.bullmq.tallies.known_texts import KnownTexts
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.queues import FailedReason, FailedReasons
 
 _MOST_KNOWN: Final = 50
@@ -20,29 +21,6 @@ LONGEST_JOB: Final = 200
 """Letters of the id of a job."""
 _RARE: Final = 4
 """A reason takes the place of one that came less than a quarter as often since it was first seen."""
-
-
-class LabelBudget:
-    """Labels of all queues together. Its tallies are fed one at a time, as the follower does."""
-
-    def __init__(self, most: int, most_of_queue: int) -> None:
-        """`most` of all queues, `most_of_queue` of each."""
-        self.most_of_queue: Final = most_of_queue
-        self._most = most
-        self._labelled: WeakSet[ReasonTally] = WeakSet()  # at most as many as labels: not all queues
-
-    def tally(self) -> ReasonTally:
-        """Of a further queue."""
-        return ReasonTally(self)
-
-    def take(self, tally: ReasonTally) -> bool:
-        """Whether this tally may have one label more."""
-        if tally.labels >= self.most_of_queue:
-            return False
-        if sum(each.labels for each in self._labelled) >= self._most:
-            return False
-        self._labelled.add(tally)
-        return True
 
 
 class _Known:
@@ -65,10 +43,12 @@ class _Known:
 class ReasonTally:
     """Of one queue. What `snapshot` returns is for any thread."""
 
-    def __init__(self, budget: LabelBudget) -> None:
+    def __init__(self, budget: LabelBudget, most: int, texts: KnownTexts | None = None) -> None:
+        """At most `most` reasons have a label of their own. What `texts` has no time for is `other`."""
         self.labels = 0
-        """How many reasons have one."""
+        self.most_labels: Final = most
         self._budget = budget
+        self._texts = KnownTexts(masked_reason, LONGEST_READ) if texts is None else texts
         self._known: dict[str, _Known] = {}
         self._other = 0
         self._snapshot: FailedReasons | None = None
@@ -76,7 +56,10 @@ class ReasonTally:
     def add(self, reason: bytes, job: bytes, ms: int) -> None:
         """A job failed at this time of Redis."""
         self._snapshot = None
-        text = masked_reason(reason)
+        text = self._texts.get(reason)
+        if text is None:
+            self._other += 1
+            return
         known = self._known.get(text)
         if known is None:
             known = self._known[text] = _Known(ms)
@@ -122,7 +105,9 @@ class ReasonTally:
         others = [(text, known) for text, known in self._known.items() if text != new]
         unlabelled = [(text, known) for text, known in others if known.labelled is None]
         text, known = min(unlabelled or others, key=lambda item: (item[1].count, item[1].last))
-        self._unlabel(known)
+        if known.labelled is not None:
+            self._unlabel(known)
+            self._budget.freed()
         del self._known[text]
 
     # --- over a restart ----------------------------------------------------------------------------------
@@ -141,6 +126,7 @@ class ReasonTally:
         """Continue from a dump whose every part was looked at, within the bounds of now."""
         self._snapshot = None
         self._known, self._other, self.labels = {}, dumped["other"], 0
+        self._budget.freed()
         for text, count, first, last, job, labelled in dumped["known"][:_MOST_KNOWN]:
             if text in self._known:
                 continue

@@ -19,7 +19,7 @@ from exporter.bullmq.schedulers.memory import (
 )
 from exporter.bullmq.schedulers.round import Look, Round
 from exporter.bullmq.work import stopped
-from exporter.config.settings import SchedulerSettings
+from exporter.config.bullmq import SchedulerSettings
 from exporter.derived import silent_at
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.queues import QueueId

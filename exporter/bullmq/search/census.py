@@ -23,7 +23,7 @@ from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.queue_commands import Key
 from exporter.bullmq.search.ask import ask_packed
 from exporter.bullmq.search.workers import SAMPLE, Traces, count_or_doubt, lockers_of, with_renewal
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.info import parse_info, whole_number
 from exporter.redis.protocol import Argument, Reply, ReplyError, Request, pack_request

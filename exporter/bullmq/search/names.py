@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.bullmq.keys import DEFAULT_PREFIX, is_pattern
 from exporter.bullmq.sharding import owns
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.config.shard import QueueShard
 from exporter.snapshot.queues import QueueId
 

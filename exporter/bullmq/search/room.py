@@ -11,7 +11,7 @@ from math import inf
 from typing import Final, get_args
 
 from exporter.bullmq.keys import base
-from exporter.config.settings import LONGEST_NAME
+from exporter.config.bullmq import LONGEST_NAME
 from exporter.snapshot.queues import LeftOut, LeftOutReason, QueueId
 
 MOST_COUNTED: Final = 100_000

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from exporter.bullmq.keys import base
-from exporter.bullmq.reasons.masking import LONGEST_REASON
+from exporter.bullmq.names.folding import LONGEST_JOB_NAME, OTHER_NAMES, UNKNOWN_NAME
+from exporter.bullmq.names.tally import COUNTED
+from exporter.bullmq.reasons.masking import LONGEST_REASON, OTHER_REASONS
 from exporter.bullmq.reasons.tally import LONGEST_JOB
 from exporter.bullmq.streams.events import COUNTS, OUTCOMES
 from exporter.snapshot.queues import QueueId
@@ -72,12 +74,11 @@ def _check_jobs(jobs: Mapping[str, Any]) -> None:
         _each(_list(processing, outcome), outcome)
     if jobs.get("native") is not None:
         for name, numbers in _object(jobs, "native").items():
-            if not isinstance(numbers, list):
-                raise CheckpointEntryError(f"native.{name}: should be a list")
-            _each(numbers[:2] + numbers[3:], f"native.{name}")
-            _each(numbers[2:3], f"native.{name}", _MOST, least=-_MOST)
+            _check_native(numbers, f"native.{name}")
     if "reasons" in jobs:
         _check_reasons(_object(jobs, "reasons"))
+    if "names" in jobs:
+        _check_names(_object(jobs, "names"))
     for name in ("waits", "active", "returned"):
         for pair in _list(jobs, name):
             if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
@@ -94,10 +95,55 @@ def _check_reasons(reasons: Mapping[str, Any]) -> None:
                 _each([] if labelled is None else [labelled], "known")
                 if not 0 < len(text) <= LONGEST_REASON or len(job) > LONGEST_JOB:
                     raise CheckpointEntryError("known: should have texts of their length")
+                if text == OTHER_REASONS:  # a second series of the same labels
+                    raise CheckpointEntryError(f"known: should have no reason {text}")
                 if not (text + job).isprintable():  # nor half a sign, which no exposition can have
                     raise CheckpointEntryError("known: should be a text on one line")
             case _:
                 raise CheckpointEntryError("known: should be reasons with their counts and times")
+
+
+def _check_names(names: Mapping[str, Any]) -> None:
+    for entry in _list(names, "names"):
+        match entry:
+            case [str(text), last, jobs, ms, counts]:
+                _each([last], "names", _LAST_PART)
+                _each([jobs, ms], "names")
+                if not 0 < len(text) <= LONGEST_JOB_NAME or not text.isprintable():
+                    raise CheckpointEntryError("names: should have a text on one line")
+                if text in (OTHER_NAMES, UNKNOWN_NAME):  # a second series of the same labels
+                    raise CheckpointEntryError(f"names: should have no name {text}")
+                if counts is not None:
+                    _check_counts(counts)
+            case _:
+                raise CheckpointEntryError("names: should be names with their time, sizes and counts")
+    for name in ("other", "unknown"):
+        _check_counts(names.get(name))
+    for pair in _list(names, "jobs"):
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise CheckpointEntryError("names: should have pairs of a job and a number")
+        _each(pair[1:], "names")
+
+
+def _check_counts(counts: Any) -> None:
+    """Of one name."""
+    match counts:
+        case [list(numbers), [list(wait), wait_native], [list(processing), processing_native]]:
+            _each(numbers + wait + processing, "names")
+            if len(numbers) != len(COUNTED):
+                raise CheckpointEntryError(f"names: should have {len(COUNTED)} counts")
+            for native in (wait_native, processing_native):
+                if native is not None:
+                    _check_native(native, "names")
+        case _:
+            raise CheckpointEntryError("names: should have counts and durations")
+
+
+def _check_native(numbers: Any, name: str) -> None:
+    if not isinstance(numbers, list):
+        raise CheckpointEntryError(f"{name}: should be a list")
+    _each(numbers[:2] + numbers[3:], name)
+    _each(numbers[2:3], name, _MOST, least=-_MOST)
 
 
 def _check_id(text: str) -> None:

@@ -6,16 +6,15 @@ and a job that is removed when it ends counts like any other.
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.reasons.tally import ReasonTally
-from exporter.bullmq.streams.native_tally import NativeTally
-from exporter.snapshot.histogram import Histogram, NativeDurations, NativeHistogram
+from exporter.bullmq.tallies.durations import Durations, in_ms
+from exporter.snapshot.histogram import NativeDurations
 from exporter.snapshot.queues import JobCounters
 
 Entry: TypeAlias = Sequence[object]
@@ -40,6 +39,8 @@ COUNTS: Final = (
     "deduplicated",
     "evicted",
 )
+_LONGEST_ID: Final = 200
+"""Bytes of the id of a job that are remembered: of a longer one, which may have megabytes, a hash."""
 _EVICTION_DIVISOR: Final = 8  # evict an eighth: removing single keys from the front of a dict gets slower
 
 
@@ -48,7 +49,8 @@ class Jobs:
 
     Only what a single event does not contain is remembered: since when a job waits, and since when it is
     active. A start that was not read is 0: such an attempt ends and is counted, but has no duration.
-    `native`: durations are counted in exponential buckets besides; `reasons`: counts why jobs fail.
+    `native`: durations are counted in exponential buckets besides; `reasons`: counts why jobs fail;
+    `names`: counts jobs by their name.
 
     The busy time is the integral of the number of active jobs over the ms of the ids. It only ever grows, as
     the time up to which it counts never goes back; jobs that are forgotten end there.
@@ -66,6 +68,7 @@ class Jobs:
         "_evicted",
         "_failed",
         "_max_jobs",
+        "_names",
         "_native",
         "_processing",
         "_reasons",
@@ -85,11 +88,13 @@ class Jobs:
         native: bool = False,
         max_jobs: int = MAX_REMEMBERED_JOBS,
         reasons: ReasonTally | None = None,
+        names: NameTally | None = None,
     ) -> None:
         self._native = native
         self._reasons = reasons
+        self._names = names
         self._bounds = tuple(buckets)
-        self._bounds_ms = _in_ms(self._bounds)
+        self._bounds_ms = in_ms(self._bounds)
         self._max_jobs = max_jobs
         self._waits: dict[bytes, int] = {}
         self._active: dict[bytes, int] = {}
@@ -107,6 +112,11 @@ class Jobs:
         """How many jobs are remembered."""
         return len(self._waits) + len(self._active)
 
+    @property
+    def remembered_names(self) -> int:
+        """Of how many jobs the name is remembered."""
+        return self._names.remembered if self._names else 0
+
     def feed(self, entries: Iterable[Entry]) -> None:
         """Process entries in the order of the stream. Entries that are not BullMQ's are ignored."""
         for entry in entries:
@@ -123,6 +133,8 @@ class Jobs:
             start, ms = self._active.pop(returned[0], 0), returned[1]
             if start:
                 self._processing["retried"].add(ms - start, self._bounds_ms)
+            if self._names is not None:
+                self._names.ended(returned[0], "retried", ms - start if start else None)
 
     @property
     def any_active(self) -> bool:
@@ -153,7 +165,7 @@ class Jobs:
         """Add jobs that are active at `ms` although no event that was read reports it; busy from then on."""
         self._busy_until = max(self._busy_until, ms)
         for job in active:
-            self._active.setdefault(job, 0)
+            self._active.setdefault(_short(job), 0)
 
     def forget(self) -> None:
         """Call when events are missing: the remembered jobs may be wrong, the counters stay."""
@@ -176,6 +188,11 @@ class Jobs:
             for job in oldest:
                 del jobs[job]
 
+    def evict_names(self) -> None:
+        """Forget the names of an eighth of the jobs, the oldest first."""
+        if self._names is not None:
+            self._names.evict()
+
     def counters(self) -> JobCounters:
         """The counters and durations as of the last `settle`."""
         return JobCounters(
@@ -192,10 +209,11 @@ class Jobs:
             self._evicted,
             self._native_durations(),
             self._reasons.snapshot() if self._reasons else None,
+            self._names.snapshot() if self._names is not None else None,
         )
 
-    def _durations(self) -> _Durations:
-        return _Durations(self._bounds, native=self._native)
+    def _durations(self) -> Durations:
+        return Durations(self._bounds, native=self._native)
 
     def _native_durations(self) -> NativeDurations | None:
         if not self._native:
@@ -208,6 +226,7 @@ class Jobs:
         many."""
         optional: dict[str, Any] = {"native": self._dumped_native()} if self._native else {}
         optional |= {"reasons": self._reasons.dump()} if self._reasons else {}
+        optional |= {"names": self._names.dump()} if self._names is not None else {}
         return optional | {
             "counts": [getattr(self, f"_{name}") for name in COUNTS],
             "bounds": list(self._bounds),
@@ -229,17 +248,22 @@ class Jobs:
         wait = self._durations()
         processing = {outcome: self._durations() for outcome in OUTCOMES}
         native = dumped.get("native") if self._native else {}
-        if tuple(dumped["bounds"]) == self._bounds and native is not None:
+        same = tuple(dumped["bounds"]) == self._bounds
+        if same and native is not None:
             wait.restore(dumped["wait"], native.get("wait"))
             for outcome, durations in processing.items():
                 durations.restore(dumped["processing"][outcome], native.get(outcome))
+        names = self._names
+        if names is not None and "names" in dumped:
+            names = names.restored(dumped["names"], durations=same)
+        waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         if self._reasons and "reasons" in dumped:
             self._reasons.restore(dumped["reasons"])
-        waits, active, returned = (dict(_jobs(dumped[name])) for name in ("waits", "active", "returned"))
         for name, count in zip(COUNTS, counts, strict=True):
             setattr(self, f"_{name}", count)
         self._wait, self._processing, self._waits, self._active = wait, processing, waits, active
         self._busy_ms, self._busy_until = busy_ms, busy_until
+        self._names = names
         self._returned = next(iter(returned.items()), None)
 
     def _dumped_native(self) -> dict[str, list[int]]:
@@ -249,6 +273,8 @@ class Jobs:
     def _feed(self, entry_id: bytes, fields: Sequence[bytes]) -> None:
         event = fields[1]
         job = fields[3] if len(fields) > 3 else b""
+        if type(job) is bytes and len(job) > _LONGEST_ID:
+            job = _short(job)
         if self._returned is not None:
             if event == b"stalled" and job == self._returned[0]:
                 self._returned = None
@@ -261,6 +287,8 @@ class Jobs:
             since = self._waits.pop(job, 0)
             if since:
                 self._wait.add(ms - since, self._bounds_ms)
+                if self._names is not None:
+                    self._names.started(job, ms - since, ms)
             if ms > self._busy_until:  # many events are of one ms: without the call
                 self.advance(ms)
             self._remember(self._active, job, ms)
@@ -275,10 +303,13 @@ class Jobs:
             self._waits.pop(job, None)
             if job in self._active:
                 self._leave(entry_id, job)
+            if self._names is not None and type(job) is bytes:  # as in `_remember`
+                at_its_place = len(fields) > 5 and fields[4] == b"name" and type(fields[5]) is bytes
+                self._names.added(job, fields[5] if at_its_place else _value(fields, b"name"))
         elif event == b"failed":
             self._failed += 1
             if self._reasons:
-                self._reasons.add(_value(fields, b"failedReason"), job, _ms(entry_id))
+                self._reasons.add(_value(fields, b"failedReason"), fields[3] if job else job, _ms(entry_id))
             self._end(entry_id, job, "failed")
         elif event == b"delayed":
             self._waits.pop(job, None)
@@ -292,6 +323,8 @@ class Jobs:
         elif event == b"removed":
             self._removed += 1
             self._waits.pop(job, None)
+            if self._names is not None:
+                self._names.removed(job)
             self._leave(entry_id, job)
         elif event == b"deduplicated":
             self._deduplicated += 1
@@ -299,6 +332,8 @@ class Jobs:
     def _waiting(self, ms: int, job: bytes, prev: bytes) -> None:
         if type(job) is not bytes:  # as in `_remember`
             return
+        if prev == b"failed" and self._names is not None:
+            self._names.back(job)
         if prev == b"active":
             self.advance(ms)  # nothing else does before the job is removed: it is not counted on
             self._returned = (job, ms)
@@ -314,12 +349,16 @@ class Jobs:
 
     def _end(self, entry_id: bytes, job: bytes, outcome: str) -> None:
         self._waits.pop(job, None)
+        ran = None
         if job in self._active:
             ms = _ms(entry_id)
             if ms > self._busy_until:
                 self.advance(ms)
             if start := self._active.pop(job):
-                self._processing[outcome].add(ms - start, self._bounds_ms)
+                ran = ms - start
+                self._processing[outcome].add(ran, self._bounds_ms)
+        if self._names is not None:
+            self._names.ended(job, outcome, ran)
 
     def _leave(self, entry_id: bytes, job: bytes) -> None:
         """Not active any more, if it was, and without an outcome."""
@@ -341,79 +380,6 @@ class Jobs:
         return newer
 
 
-class _Durations:
-    """A histogram to which durations are added, in whole ms so that its sum is exact; and its native form."""
-
-    __slots__ = ("_bounds", "_counts", "_frozen", "_histogram", "_native", "_tally", "_total_ms")
-
-    def __init__(self, bounds: tuple[float, ...], *, native: bool) -> None:
-        self._bounds = bounds
-        self._counts: array[int] | None = None  # most outcomes of most queues have none
-        self._total_ms = 0
-        self._histogram: Histogram | None = None
-        self._native = native
-        self._tally: NativeTally | None = None
-        self._frozen: NativeHistogram | None = None
-
-    def add(self, ms: int, bounds_ms: tuple[float, ...]) -> None:
-        ms = max(0, ms)
-        counts = self._counts
-        if counts is None:
-            counts = self._counts = array("q", _empty(self._bounds).counts)
-        counts[bisect_left(bounds_ms, ms)] += 1
-        self._total_ms += ms
-        self._histogram = None
-        if self._native:
-            self._tally = self._tally or NativeTally()
-            self._tally.add(ms)
-            self._frozen = None
-
-    def dump(self) -> list[int]:
-        return [self._total_ms, *(self._counts or _empty(self._bounds).counts)]
-
-    def dump_native(self) -> list[int]:
-        return (self._tally or NativeTally()).dump()
-
-    def restore(self, dumped: Sequence[int], native: Sequence[int] | None) -> None:
-        total_ms, *counts = map(int, dumped)
-        if len(counts) != len(self._bounds) + 1:
-            raise ValueError("another number of buckets")
-        tally = NativeTally.restored(native or ()) if self._native else None
-        if tally is not None and tally.total() != sum(counts):
-            raise ValueError("native buckets with other durations")
-        self._tally, self._frozen = tally, None
-        self._total_ms, self._counts, self._histogram = total_ms, array("q", counts), None
-
-    def histogram(self) -> Histogram:
-        """The same object until a duration is added."""
-        if self._counts is None:
-            return _empty(self._bounds)
-        if self._histogram is None:
-            self._histogram = Histogram(self._bounds, tuple(self._counts), self._total_ms / 1000)
-        return self._histogram
-
-    def native(self) -> NativeHistogram:
-        """The same object until a duration is added, too."""
-        if self._tally is None:
-            return _NO_NATIVE
-        if self._frozen is None:
-            self._frozen = self._tally.histogram()
-        return self._frozen
-
-
-_NO_NATIVE: Final = NativeTally().histogram()
-
-
-@lru_cache(maxsize=16)
-def _empty(bounds: tuple[float, ...]) -> Histogram:
-    return Histogram(bounds, (0,) * (len(bounds) + 1), 0.0)
-
-
-@lru_cache(maxsize=16)
-def _in_ms(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(bound * 1000 for bound in bounds)
-
-
 def missing_before(first: bytes, last: bytes) -> int:
     """The least possible number of entries between two ids that were read one after the other.
 
@@ -427,6 +393,11 @@ def split_id(entry_id: bytes) -> tuple[int, int]:
     """A stream id's ms and number, which sort like the ids. Raises ValueError."""
     ms, _, number = entry_id.partition(b"-")
     return int(ms), int(number or 0)
+
+
+def _short(job: bytes) -> bytes:
+    """What is remembered of an id."""
+    return job if len(job) <= _LONGEST_ID else blake2b(job, digest_size=32).digest()
 
 
 def _value(fields: Sequence[bytes], name: bytes) -> bytes:

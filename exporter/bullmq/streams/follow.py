@@ -12,22 +12,29 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from heapq import heapify, heapreplace
 from typing import Final, NamedTuple
 
 from exporter.bullmq.counts import MOVED
+from exporter.bullmq.names.folding import LONGEST_NAME_READ, NAMES_READ_PER_SECOND, folded_name
+from exporter.bullmq.names.tally import NameTally
 from exporter.bullmq.placement import SlotMap
-from exporter.bullmq.reasons.tally import LabelBudget
+from exporter.bullmq.reasons.masking import LONGEST_READ, REASONS_READ_PER_SECOND, masked_reason
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.rates import RateHistory
 from exporter.bullmq.streams.reader import MAX_PAUSE, RETRY_SECONDS, Reader
 from exporter.bullmq.streams.state_file import CheckpointFile
 from exporter.bullmq.streams.stream import CHECK_IDLE, Idle, Stream
-from exporter.config.settings import BullMQSettings
+from exporter.bullmq.tallies.known_texts import BURST_SECONDS, KnownTexts
+from exporter.bullmq.tallies.label_budget import LabelBudget
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError, Request
 from exporter.snapshot.queues import CheckpointWrites, Events, EventTotals, QueueId, QueueRates
 from service.clock import Deadline, monotonic, now
 from service.outcome import Failed, UnreadableError
+from service.rate_limit import TokenBucket
 from service.threads import WorkerGroup
 
 log = logging.getLogger(__name__)
@@ -69,8 +76,13 @@ class Follower:
         self._deployment = deployment
         self._buckets = settings.event_buckets
         self._native = settings.histograms != "classic"
-        labels = settings.max_failed_reasons, settings.failed_reasons
-        self._reasons = LabelBudget(*labels) if settings.failed_reasons else None
+        self._settings = settings
+        self._reasons = LabelBudget(settings.max_failed_reasons)
+        self._names = LabelBudget(settings.max_job_names)
+        reasons = TokenBucket(REASONS_READ_PER_SECOND, BURST_SECONDS * REASONS_READ_PER_SECOND)
+        names = TokenBucket(NAMES_READ_PER_SECOND, BURST_SECONDS * NAMES_READ_PER_SECOND)
+        self._reason_texts = KnownTexts(masked_reason, LONGEST_READ, reasons.take)
+        self._name_texts = KnownTexts(folded_name, LONGEST_NAME_READ, names.take)
         self._group = group
         self._checkpoint = checkpoint
         self._lock = threading.Lock()  # of the streams: readers apply their replies one after the other
@@ -197,8 +209,14 @@ class Follower:
                 self._streams, self._others = streams, others
 
     def _new_stream(self, queue: QueueId) -> Stream:
-        reasons = self._reasons.tally() if self._reasons else None
-        stream = Stream(queue, Jobs(self._buckets, native=self._native, reasons=reasons), now())
+        most_reasons, most_names = self._settings.failed_reasons, self._settings.job_names_of(queue.name)
+        reasons = ReasonTally(self._reasons, most_reasons, self._reason_texts) if most_reasons else None
+        names = None
+        if most_names:
+            native, texts = self._native, self._name_texts
+            names = NameTally(self._names, most_names, self._buckets, native=native, texts=texts)
+        jobs = Jobs(self._buckets, native=self._native, reasons=reasons, names=names)
+        stream = Stream(queue, jobs, now())
         if self._checkpoint is not None:
             self._checkpoint.restore(queue, stream)
         return stream
@@ -232,12 +250,9 @@ class Follower:
     def _limit_memory(self) -> None:
         """While too many jobs are remembered in all, evict the oldest of the queue with most jobs."""
         with self._lock:
-            total = sum(stream.jobs.remembered for stream in self._streams.values())
-            while total > _MAX_REMEMBERED:
-                most = max(self._streams.values(), key=lambda stream: stream.jobs.remembered)
-                total -= most.jobs.remembered
-                most.evict()
-                total += most.jobs.remembered
+            streams = list(self._streams.values())
+            _evict(streams, lambda stream: stream.jobs.remembered, Stream.evict)
+            _evict(streams, lambda stream: stream.jobs.remembered_names, lambda each: each.jobs.evict_names())
 
     # --- for the readers ---
 
@@ -282,6 +297,23 @@ class Follower:
         if monotonic() - before >= _QUIET_SECONDS:
             log.warning(event, extra={"error": text})
         self._refusals[kind] = (monotonic(), text)
+
+
+def _evict(streams: Sequence[Stream], size: Callable[[Stream], int], evict: Callable[[Stream], None]) -> None:
+    """Evict of the largest until all together are no more than may be. Ten thousand queues with few jobs each
+    may be too many, too: none is looked at that is not among the largest."""
+    sizes = [size(stream) for stream in streams]
+    excess = sum(sizes) - _MAX_REMEMBERED
+    if excess <= 0:
+        return
+    largest = [(-each, place) for place, each in enumerate(sizes)]
+    heapify(largest)
+    while excess > 0:
+        before, place = largest[0]
+        evict(streams[place])
+        after = size(streams[place])
+        excess += before + after
+        heapreplace(largest, (-after, place))
 
 
 def _totals(streams: Iterable[Stream]) -> EventTotals:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exporter.conditions.finding import Finding, and_more_nodes, first_few, redis_cli, worst_first
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.redis.errors import DISCONNECTED, REJECTED
 from exporter.snapshot.redis import NodeReading
 from exporter.snapshot.whole import Snapshot

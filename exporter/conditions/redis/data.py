@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.bullmq.placement import SlotMap
 from exporter.conditions.finding import Finding, each_once, first_few, redis_cli, worst_first
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.derived import master_link_broken, replication_lags
 from exporter.redis.errors import WRITE_REFUSALS
 from exporter.snapshot.redis import NodeReading, Recent, RedisState, TopologyNode

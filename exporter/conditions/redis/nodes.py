@@ -14,7 +14,7 @@ from exporter.conditions.finding import (
     redis_cli,
     worst_first,
 )
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.redis import CLUSTER_SLOTS, NodeReading, RedisState
 from exporter.snapshot.whole import Snapshot
 from service.i18n import Message

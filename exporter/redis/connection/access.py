@@ -6,7 +6,7 @@ from shlex import quote
 from typing import Final
 
 from exporter.address import RedisUrl
-from exporter.config.settings import RedisSettings, TlsSettings
+from exporter.config.redis import RedisSettings, TlsSettings
 from exporter.snapshot.redis import Access
 
 PROMPT_OPTION: Final = "--askpass"

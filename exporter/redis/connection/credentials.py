@@ -6,7 +6,7 @@ from __future__ import annotations
 import ssl
 
 from exporter.address import RedisUrl, parse_url
-from exporter.config.settings import RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.connect import tls_context
 from service.config.files import read_secret
 from service.files.from_files import FromFiles

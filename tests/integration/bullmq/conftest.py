@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
 from lab.bullmq import VERSIONS, BullMQ
 from lab.cluster import LocalCluster
 from lab.driver import Driver

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.redis.collect import collect_redis
 from exporter.redis.protocol import ReplyError, pack_request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -200,6 +201,25 @@ def test_retries(bull: Bull, server: RedisServer, watch: WatchOf, backoff: dict[
     ended = {outcome: sum(times.counts) for outcome, times in events.counters.processing.items()}
     assert ended == {"completed": 10, "failed": 5}
     assert sum(events.counters.wait.counts) == (40 if backoff else 15)
+    bull.stop_worker(worker)
+
+
+def test_why_jobs_failed(bull: Bull, server: RedisServer, watch: WatchOf) -> None:
+    """Masked, and at the time that people have."""
+    queue, begun = named(bull, "reasons"), time.time()
+    monitor = followed(bull, watch, server, queue)
+    worker = bull.start_worker(queue, behaviour={"fail": True})
+    for reason in ("disk 7 is full", "disk 8 is full", "wrong password: hunter2"):
+        bull.queue(queue, "add", "job", {"reason": reason}, GONE)
+    events = wait_for(monitor, queue, {"added": 3, "started": 3, "failed": 3})
+    assert events.counters.reasons is not None
+    known = {reason.text: reason for reason in events.counters.reasons.known}
+    assert {text: reason.labelled for text, reason in known.items()} == {
+        "disk # is full": 2,
+        "wrong password: <secret>": 1,
+    }
+    assert known["disk # is full"].job
+    assert begun - 1 <= known["disk # is full"].first <= time.time() + 1
     bull.stop_worker(worker)
 
 

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.assessment import Assessment
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
 from exporter.health import Health
 from exporter.metrics.bullmq import FAMILIES
 from exporter.metrics.render import Renderer

@@ -13,7 +13,10 @@ import pytest
 from exporter.bullmq.streams import stream
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
-from exporter.config.settings import BullMQSettings, ExporterSettings, HealthSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.health import HealthSettings
+from exporter.config.redis import RedisSettings
+from exporter.config.settings import ExporterSettings
 from exporter.health import assess
 from exporter.redis.deployment import Deployment
 from exporter.run import Exporter

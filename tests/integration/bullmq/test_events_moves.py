@@ -75,6 +75,31 @@ def test_a_slot_migration_under_load(fresh_cluster: LocalCluster, watch: WatchOf
     assert sum(failovers.counts.values()) == 0
 
 
+@pytest.mark.fault
+def test_a_slot_migration_that_outlasts_the_workers_patience(
+    fresh_cluster: LocalCluster, watch: WatchOf
+) -> None:
+    """Workers give up to end their jobs, which stall and run again: all of that is counted, nothing twice."""
+    cluster, name = fresh_cluster, "{mail}"
+    monitor = watched(watch, cluster, name)
+    source = cluster.owner_of("bull:{mail}:")
+    target = next(node for node in cluster.masters() if node is not source)
+    with BullMQ(6, cluster=cluster.addresses) as bullmq:
+        worker = bullmq.start_worker(
+            name, concurrency=5, behaviour={"ms": 100}, lockDuration=4000, stalledInterval=1000
+        )
+        with Following(monitor, name):
+            bullmq.add_bulk(name, 60, **GONE)
+            wait_until(lambda: bullmq.tally(worker)["started"] > 5, what="the worker is at it")
+            move_slot(cluster, slot_of("bull:{mail}:"), source, target, seconds=3)
+            wait_until(lambda: bullmq.tally(worker)["returned"] >= 65, what="all ran", seconds=30)
+        tally = bullmq.tally(worker)
+        expected = {"added": 60, "started": tally["started"], "completed": 60, "stalled": 5}
+        events = wait_for(monitor, name, expected)
+        assert tally == {"started": 65, "returned": 65, "threw": 0}
+    assert (events.lost, events.undone) == (0, 0)
+
+
 def test_a_sentinel_failover(fresh_sentinel_set: SentinelSet, watch: WatchOf) -> None:
     servers, name = fresh_sentinel_set, "mail"
     sentinels = {

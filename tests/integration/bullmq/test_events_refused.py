@@ -11,7 +11,7 @@ import pytest
 from exporter.assessment import Assessment
 from exporter.bullmq.keys import slot_of
 from exporter.bullmq.streams import follow, read_round, stream
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.metrics.render import Renderer
 from exporter.snapshot.queues import BullMQState, QueueId

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.bullmq.streams import rates, stream
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.snapshot.queues import QueueId, Rates
 from exporter.snapshot.whole import Snapshot

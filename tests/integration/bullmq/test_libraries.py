@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 
 from exporter.bullmq.bull import follow
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
 from exporter.snapshot.queues import Events, QueueState
 from lab.bull import Bull
 from lab.bullmq import BullMQ

@@ -13,7 +13,7 @@ import pytest
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.streams import read_round, reader
 from exporter.bullmq.streams.stream import CHECK_IDLE
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.snapshot.queues import BullMQState
 from lab.bullmq import BullMQ
 from lab.cluster import LocalCluster, start_cluster

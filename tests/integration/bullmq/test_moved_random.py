@@ -11,7 +11,7 @@ import pytest
 
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.still import unmoved
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.snapshot.queues import BullMQState
 from lab.driver import Driver
 from lab.redis import RedisServer, start_redis

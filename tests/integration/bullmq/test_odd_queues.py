@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.assessment import Assessment
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.metrics.render import Renderer
 from exporter.snapshot.queues import BullMQState

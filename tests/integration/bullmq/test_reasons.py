@@ -119,8 +119,9 @@ def test_no_secret_of_a_reason_goes_anywhere(server: RedisServer, tmp_path: Path
             assert {text: program.samples()[series(text)] for text in COUNTED} == dict.fromkeys(COUNTED, 1.0)
             [queue] = program.ask("queue_metrics")["queues"]
             assert {reason["reason"] for reason in queue["failedReasons"]} == COUNTED
-            paths = ("/metrics", "/", "/status.json", "/api/monitoring?action=queue_metrics")
-            texts = {path: program.client.get(path).text for path in paths}
+            paths = ("/metrics", "/status.json", "/api/monitoring?action=queue_metrics")
+            texts = {path: program.client.get(path).text for path in paths} | {"page": program.page()}
+        assert "&lt;secret&gt;" in texts["page"]
         texts |= {"state file": state.read_text(), "log": program.log.read_text()}
         assert "<secret>" in texts["state file"]
         for where, text in texts.items():

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.bullmq import locks
 from exporter.conditions.finding import Affected
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import Issue, assess
 from exporter.snapshot.whole import Snapshot
 from lab.bull import Bull, BullVersion

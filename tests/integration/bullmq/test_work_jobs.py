@@ -14,7 +14,7 @@ from exporter.bullmq import locks
 from exporter.bullmq.streams import rates
 from exporter.conditions import hanging
 from exporter.conditions.finding import Affected
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.snapshot.queues import QueueId
 from lab.bullmq import BullMQ, Version
 from lab.deadline import wait_until

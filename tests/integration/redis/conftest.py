@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from exporter.config.settings import RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.deployment import Deployment
 from lab.cluster import LocalCluster, start_cluster
 from tests.support.deployments import Connect

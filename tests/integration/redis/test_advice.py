@@ -12,7 +12,7 @@ import pytest
 
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.queues import BullMQState
 from lab.cluster import start_cluster

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from exporter.config.settings import ExporterSettings, WorkThresholds
+from exporter.config.health import WorkThresholds
+from exporter.config.settings import ExporterSettings
 from exporter.host.collect import collect_host
 from exporter.snapshot.host import HostState
 from lab.bullmq import BullMQ

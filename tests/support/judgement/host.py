@@ -13,11 +13,13 @@ from unittest import mock
 from uuid import uuid4
 
 from exporter.host.collect import collect_process
+from lab.collector import Collector
 from lab.ports import free_port
 from service.clock import Deadline
 from tests.support.judgement.cause import Cause, Servers, World
 
 _PORT: Final = free_port()
+_COLLECTOR: Final = free_port()
 _ROOM_BYTES: Final = 256 << 20
 _BEHIND: Final = 120.0
 _STATE: Final = Path(gettempdir()) / f"oxherd-judgement-{uuid4().hex}" / "state"
@@ -72,6 +74,15 @@ def _set_clock_right(servers: Servers) -> None:
     servers.kept_by("clock").close()
 
 
+def _collect(servers: Servers) -> None:
+    """An OTLP endpoint that takes what is pushed."""
+    servers.kept_by("collector").enter_context(Collector(port=_COLLECTOR))
+
+
+def _collect_nothing(servers: Servers) -> None:
+    servers.kept_by("collector").close()
+
+
 def _hide_proc(servers: Servers) -> None:
     """As where /proc is not mounted."""
     empty = servers.kept.enter_context(TemporaryDirectory(prefix="oxherd-proc-"))
@@ -110,6 +121,14 @@ WORLDS: Final = (
                 settings={
                     "probes": [{"name": "shop", "url": f"tcp://127.0.0.1:{_PORT}", "interval_seconds": 1}]
                 },
+            ),
+            Cause(
+                "the OTLP endpoint does not answer",
+                "otlp_push_failing",
+                _collect_nothing,
+                _collect,
+                prepare=_collect,
+                settings={"otlp": {"endpoint": f"http://127.0.0.1:{_COLLECTOR}", "interval_seconds": 2}},
             ),
             Cause(
                 "the host is loaded",

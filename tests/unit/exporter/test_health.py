@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exporter.bullmq.placement import SlotMap
 from exporter.condition_table import CONDITION_TABLE
 from exporter.conditions.finding import Affected
-from exporter.config.settings import HealthSettings, Penalties, Thresholds
+from exporter.config.health import HealthSettings, Penalties, Thresholds
 from exporter.health import RULES, Health, Issue, assess, of_issues, status_of
 from exporter.snapshot.queues import BullMQState, QueueId
 from exporter.snapshot.redis import RedisState, Topology, TopologyNode

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.assessment import Assessment
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.config.shard import QueueShard
 from exporter.health import assess
 from exporter.history import HISTORY_SECONDS, History, Point, point_of

@@ -10,11 +10,13 @@ import pytest
 from rich.console import Console, RenderableType
 
 from exporter.assessment import Assessment
-from exporter.bullmq.reasons.tally import LabelBudget
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.commands import tables
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
+from exporter.jobs.lines import failed_reason_lines
 from exporter.page import status_page
 from exporter.snapshot.queues import (
     BullMQState,
@@ -30,7 +32,6 @@ from exporter.snapshot.whole import Snapshot
 from exporter.summaries import (
     cell_level,
     endpoint_state,
-    failed_reason_lines,
     node_state,
     queue_conditions,
     scheduler_lines,
@@ -269,7 +270,7 @@ def test_nodes_and_endpoints_are_shown_as_health_judges_them(title: str) -> None
 
 def failing(*reasons: FailedReason, of: QueueState = IDLE) -> View:
     """A queue in which jobs failed for these reasons."""
-    jobs = Jobs(reasons=LabelBudget(1, 1).tally())
+    jobs = Jobs(reasons=ReasonTally(LabelBudget(1), 1))
     counters = jobs.counters()._replace(reasons=FailedReasons(reasons, 0))
     return view(state_of(of, events={of.id: Events(counters, 0, 0, 0.0)}))
 
@@ -281,7 +282,7 @@ def test_reasons_of_failures_are_lines_the_most_frequent_first() -> None:
         FailedReason("disk full", 1, now - 30, now - 30, "a\x1b[2Jb", 1),
         FailedReason("of long ago", 9, now - 999_999, now - 90_000, "1", 9),
     )
-    assert failed_reason_lines(shown, ENGLISH) == [
+    assert failed_reason_lines(shown, ENGLISH, prefixed=False) == [
         "mail: 3 jobs failed, the last one 1 min ago (41): timeout after #ms",
         "mail: 1 job failed, the last one 30 s ago (a\\x1b[2Jb): disk full",
     ]
@@ -289,8 +290,10 @@ def test_reasons_of_failures_are_lines_the_most_frequent_first() -> None:
 
 def test_only_the_five_most_frequent_reasons_are_lines() -> None:
     shown = failing(*(FailedReason(f"of kind {n}", n, NOW, NOW, "1", None) for n in range(1, 9)))
-    assert [line.rpartition(" ")[2] for line in failed_reason_lines(shown, ENGLISH)] == list("87654")
+    assert [line.rpartition(" ")[2] for line in failed_reason_lines(shown, ENGLISH, prefixed=False)] == list(
+        "87654"
+    )
 
 
 def test_without_counted_reasons_there_are_no_lines() -> None:
-    assert failed_reason_lines(view(state_of(IDLE)), ENGLISH) == []
+    assert failed_reason_lines(view(state_of(IDLE)), ENGLISH, prefixed=False) == []

@@ -31,6 +31,7 @@ QUESTIONS = [
     "queue_metrics",
     "monitoring_status",
 ]
+"""Without `queue_memory`, which is not measured here."""
 
 
 @pytest.fixture
@@ -157,8 +158,14 @@ def test_an_unknown_query(client: Client, action: str) -> None:
 
 
 def test_other_methods_and_paths_have_the_envelope_too(client: Client) -> None:
-    assert client.request("PUT", PATH, KEY).json() == {"success": False, "error": "Method Not Allowed"}
-    assert client.get("/api/nothing", KEY).json() == {"success": False, "error": "Not Found"}
+    assert client.request("PUT", PATH, KEY).json() == {
+        "success": False,
+        "error": "this path does not take PUT",
+    }
+    assert client.get("/api/nothing", KEY).json() == {
+        "success": False,
+        "error": "there is no /api/nothing here; the API is /api/monitoring, and /docs describes it",
+    }
 
 
 def test_monitoring_is_stopped_and_started(client: Client, exporter: FakeExporter) -> None:

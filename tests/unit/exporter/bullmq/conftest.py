@@ -8,7 +8,7 @@ import pytest
 from exporter.bullmq import discover
 from exporter.bullmq.search import census, rounds
 from exporter.bullmq.streams import follow, read_round, reader
-from exporter.config.settings import RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis import deployment as redis_deployment
 from exporter.redis.deployment import Deployment
 from tests.support.event_streams import Streams

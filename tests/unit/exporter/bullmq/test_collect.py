@@ -7,7 +7,7 @@ import pytest
 from exporter.bullmq import reading
 from exporter.bullmq.collect import BullMQSource
 from exporter.bullmq.discover import Discovery
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply
 from exporter.snapshot.queues import BullMQState, QueueId, Search

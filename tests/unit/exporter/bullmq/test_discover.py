@@ -7,7 +7,7 @@ import pytest
 
 from exporter.bullmq.discover import Discovery
 from exporter.bullmq.search import lap
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.config.shard import QueueShard
 from exporter.snapshot.queues import QueueId
 from service.clock import Deadline

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.bullmq.discover import Discovery
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.protocol import Reply
 from exporter.snapshot.queues import QueueId
 from service.outcome import UnreadableError

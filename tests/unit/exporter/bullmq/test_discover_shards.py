@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.bullmq.discover import Discovery
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.config.shard import QueueShard
 from exporter.snapshot.queues import QueueId
 from service.clock import Deadline

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exporter.bullmq.collect import changed_events
 from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.work import WorkHistory
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.snapshot.queues import (
     BullMQState,

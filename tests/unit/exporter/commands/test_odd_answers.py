@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from exporter.commands.query import VIEW_COMMANDS, run_view_command
+from exporter.commands.one_queue import UnknownQueueError
+from exporter.commands.query import VIEW_COMMANDS, of_queues, run_view_command
 from exporter.commands.view_source import ShardsSource, ViewSource
 from exporter.config.shard import QueueShard
 from exporter.views import About, Task, status_view
@@ -48,22 +49,23 @@ def as_read(answer: Any) -> Any:
 
 
 def run(name: str, source: ViewSource, *, as_json: bool) -> str:
-    """What is printed."""
+    """What is printed; `name` may be a queue's."""
+    command = VIEW_COMMANDS.get(name) or of_queues([name])
     out = io.StringIO()
     console = Console(file=out, width=200, markup=False, highlight=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.commands.console.Console", lambda **_: console)
         patch.setattr("click.echo", lambda text, **_: out.write(text + "\n"))
         try:
-            assert run_view_command(name, source, as_json=as_json, watch=None) in (0, 1, 2)
-        except StatusError as error:
+            assert run_view_command(command, source, as_json=as_json, watch=None) in (0, 1, 2)
+        except (StatusError, UnknownQueueError) as error:
             out.write(str(error))
     return out.getvalue()
 
 
 @pytest.mark.fault
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VIEW_COMMANDS)
+@pytest.mark.parametrize("name", [*VIEW_COMMANDS, VIEWS[0]["queues"]["queues"][0]["name"]])
 @given(answer=ANSWERS, as_json=st.booleans())
 def test_whatever_an_exporter_answers_no_command_fails_with_a_traceback(
     name: str, answer: Any, *, as_json: bool

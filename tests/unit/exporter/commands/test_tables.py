@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from exporter.assessment import Assessment
 from exporter.bullmq.streams.events import Jobs
 from exporter.commands import tables
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import assess
 from exporter.snapshot.histogram import Histogram
 from exporter.snapshot.queues import BullMQState, QueueId, Rates, Search, Window, durations_of

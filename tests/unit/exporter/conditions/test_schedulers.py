@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exporter.conditions.finding import Affected, Finding
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.derived import silent_at
 from exporter.health import RULES
 from exporter.snapshot.queues import BullMQState, JobCounts, QueueId, QueueState, Unlocked, Work

@@ -12,7 +12,7 @@ from exporter.conditions import flows, jobs, work
 from exporter.conditions.finding import Affected, AffectedQueues, Finding
 from exporter.conditions.queue_limits import queue_limits
 from exporter.conditions.work import connections_command
-from exporter.config.settings import HealthSettings
+from exporter.config.health import HealthSettings
 from exporter.health import RULES, Health, assess
 from exporter.metrics.health import FAMILIES
 from exporter.snapshot.queues import BullMQState, QueueId, QueueState, Search, Unlocked, Work

@@ -18,7 +18,8 @@ from exporter.assessment import Assessment
 from exporter.bullmq.collect import changed_events
 from exporter.bullmq.streams.events import Jobs
 from exporter.health import Health
-from exporter.metrics import blocks, bullmq, events
+from exporter.metrics import bullmq, events
+from exporter.metrics.drawing import blocks
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, Table, TableColumn
 from exporter.metrics.render import Renderer
 from exporter.snapshot.queues import (

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from exporter.assessment import Assessment
-from exporter.config.settings import HealthSettings, RedisSettings
+from exporter.config.health import HealthSettings
+from exporter.config.redis import RedisSettings
 from exporter.health import assess
 from exporter.metrics.render import Renderer
 from exporter.redis.collect import collect_redis, node_request, unpack_node

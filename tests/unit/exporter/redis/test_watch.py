@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from exporter.config.settings import RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.watch import FailoverWatcher
 from tests.support.redis_servers import World, answering

@@ -74,13 +74,21 @@ def test_methods(client: Client, path: str) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         answer = client.request(method, path)
         assert answer.status_code == 405
-        assert answer.json() == {"detail": "Method Not Allowed"}
+        assert answer.json() == {"success": False, "error": f"this path does not take {method}"}
 
 
 @pytest.mark.parametrize("path", ["/redoc", "/metrics/x", "/favicon.ico", "/scrape?target=x"])
 def test_other_paths_do_not_exist(client: Client, path: str) -> None:
     answer = client.get(path)
-    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    error = f"there is no {path.partition('?')[0]} here; the API is /api/monitoring, and /docs describes it"
+    assert (answer.status_code, answer.json()) == (404, {"success": False, "error": error})
+
+
+def test_a_path_in_an_answer_is_short_and_printable(client: Client) -> None:
+    error = client.get("/" + "x" * 5000 + "%1b%5b31m").json()["error"]
+    assert len(error) < 250
+    assert "x%1B" not in client.get("/x%1b%5b31m").json()["error"]
+    assert client.get("/x%1b%5b31m").json()["error"].isprintable()
 
 
 def test_busy_workers(client: Client) -> None:

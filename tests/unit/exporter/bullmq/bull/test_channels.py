@@ -54,7 +54,9 @@ STARTED = pack("pmessage", "bull:*:active@*", "bull:mail:active@a-b", "7")
 )
 def test_messages(channel: str, payload: str, kind: str, job: bytes | None) -> None:
     raw = message(channel, payload)
-    assert parsed(raw) == [ChannelMessage(b"bull:mail:", kind, job, len(raw))]
+    [received] = parsed(raw)
+    assert isinstance(received, ChannelMessage)
+    assert received[:4] == (b"bull:mail:", kind, job, len(raw))
 
 
 def test_a_prefix_and_a_name_may_have_colons() -> None:
@@ -136,3 +138,25 @@ def test_subscriptions() -> None:
         pack("PSUBSCRIBE", *(f"b\\*\\[l\\]:*:{kind}@*" for kind in kinds)),
         5,
     )
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ('{"jobId":"7","val":"disk full"}', b"disk full"),
+        ('{"jobId":"7","val":"caf\\u00e9"}', "café".encode()),
+        ('{"jobId":"7","val":"\\ud800"}', b"?"),
+        ('{"jobId":"7","val":{"a":1}}', b""),
+        ('{"jobId":"7"}', b""),
+        ('["val"]', b""),
+        ('{"jobId":"7","val":"cut', b""),
+        ("[" * 30_000, b""),
+    ],
+)
+def test_why_a_job_failed(payload: str, reason: bytes) -> None:
+    [received] = parsed(message("bull:mail:failed", payload))
+    assert isinstance(received, ChannelMessage)
+    assert received.reason == reason
+    [completed] = parsed(message("bull:mail:completed", payload))
+    assert isinstance(completed, ChannelMessage)
+    assert completed.reason == b"", "what a job returned is not read"

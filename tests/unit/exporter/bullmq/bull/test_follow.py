@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from exporter.bullmq.bull.channels import ChannelMessage
 from exporter.bullmq.bull.follow import BullFollower
-from exporter.config.settings import BullMQSettings, RedisSettings
+from exporter.config.bullmq import BullMQSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.queues import BullMQState, Changes, EventTotals, QueueId
 

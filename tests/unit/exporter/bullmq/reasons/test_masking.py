@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import string
 from random import Random
+from time import thread_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.reasons.masking import LONGEST_READ, LONGEST_REASON, NO_REASON, masked_reason
+from exporter.bullmq.reasons.masking import (
+    LONGEST_READ,
+    LONGEST_REASON,
+    NO_REASON,
+    masked_reason,
+    without_ids,
+)
 
 
 def of(text: str) -> str:
@@ -156,3 +163,11 @@ def test_any_bytes_are_one(reason: bytes) -> None:
 def test_no_text_takes_long(sign: str) -> None:
     """A regular expression that tries all ways would take minutes: the time-out of a test ends it."""
     assert masked_reason((sign * LONGEST_READ).encode() + b"!")
+
+
+@pytest.mark.parametrize("text", ["@" + "a" * 100_000, "a.b+" * 25_000 + " @", "-" * 100_000])
+def test_the_time_grows_with_the_text_not_with_its_square(text: str) -> None:
+    """Milliseconds for one of a thousand letters: of what a job fails with, anyone may decide."""
+    begun = thread_time()
+    without_ids(text)
+    assert thread_time() - begun < 2

@@ -7,13 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.reasons.tally import LabelBudget, ReasonTally
+from exporter.bullmq.reasons.tally import ReasonTally
+from exporter.bullmq.tallies.label_budget import LabelBudget
 
 MINUTE = 60_000
 
 
 def tally(most: int = 500, of_queue: int = 3) -> ReasonTally:
-    return LabelBudget(most, of_queue).tally()
+    return ReasonTally(LabelBudget(most), of_queue)
 
 
 def labels(counted: ReasonTally) -> dict[str, int]:
@@ -56,8 +57,8 @@ def test_labels_are_few_and_the_rest_is_other() -> None:
 
 
 def test_all_queues_together_have_a_bound() -> None:
-    budget = LabelBudget(4, 3)
-    one, two = budget.tally(), budget.tally()
+    budget = LabelBudget(4)
+    one, two = ReasonTally(budget, 3), ReasonTally(budget, 3)
     for counted in (one, two):
         for number in range(3):
             counted.add(words(number), b"1", 1)

@@ -10,7 +10,7 @@ from exporter.bullmq.schedulers import round as round_of_requests
 from exporter.bullmq.schedulers import watch
 from exporter.bullmq.schedulers.watch import SchedulerWatch
 from exporter.bullmq.search.known import KnownQueues
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.redis.protocol import Reply, ReplyError
 from exporter.snapshot.queues import OwnCounts, QueueId

@@ -9,7 +9,7 @@ from exporter.bullmq.keys import worker_queues
 from exporter.bullmq.placement import SlotMap
 from exporter.bullmq.search import census as module
 from exporter.bullmq.search.census import Census
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.deployment import Deployment
 from exporter.snapshot.queues import QueueId
 from service.clock import Deadline

@@ -14,7 +14,7 @@ from exporter.bullmq.streams import budget, read_round, state_file
 from exporter.bullmq.streams.events import Entry, Jobs
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from tests.support.event_streams import MAIL, SteppedFollower, Streams, roll_back
 from tests.support.key_servers import CACHE, Clock, DeploymentOf
 

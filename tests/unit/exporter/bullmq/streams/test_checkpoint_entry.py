@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.reasons.tally import LabelBudget
+from exporter.bullmq.names.tally import NameTally
+from exporter.bullmq.reasons.tally import ReasonTally
 from exporter.bullmq.streams.checkpoint_entry import CheckpointEntryError, check_entry, read_entry
-from exporter.bullmq.streams.events import Jobs
+from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Jobs
 from exporter.bullmq.streams.state_file import checkpoint_line
 from exporter.bullmq.streams.stream import Stream, StreamPosition
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.queues import QueueId
 from tests.support.state_entries import BROKEN, broken
 
@@ -22,15 +24,18 @@ pytestmark = pytest.mark.fault
 
 
 def counting(*, native: bool) -> Jobs:
-    return Jobs(native=native, reasons=LabelBudget(10, 3).tally())
+    names = NameTally(LabelBudget(10), 3, DEFAULT_BUCKETS, native=native)
+    return Jobs(native=native, reasons=ReasonTally(LabelBudget(10), 3), names=names)
 
 
 def entry(*, native: bool = True) -> dict[str, Any]:
     jobs = counting(native=native)
+    jobs.feed([[b"900-0", [b"event", b"added", b"jobId", b"7", b"name", b"send"]]])
     jobs.feed([[b"1000-0", [b"event", b"waiting", b"jobId", b"7"]]])
     jobs.feed([[b"1500-0", [b"event", b"active", b"jobId", b"7"]]])
     jobs.feed([[b"9500-0", [b"event", b"completed", b"jobId", b"7"]]])
     jobs.feed([[b"9600-0", [b"event", b"waiting", b"jobId", b"8"]]])
+    jobs.feed([[b"9650-0", [b"event", b"added", b"jobId", b"8", b"name", b"send"]]])
     jobs.feed([[b"9700-0", [b"event", b"failed", b"jobId", b"9", b"failedReason", b"disk full"]]])
     loaded: dict[str, Any] = json.loads(checkpoint_line(MAIL, POSITION, Stream(MAIL, jobs, 1.8e9)))
     return loaded
@@ -50,6 +55,18 @@ def test_a_number_that_nothing_was_counted_as_is_named(part: str, value: object)
     ) as error:
         check_entry(broken(entry(), part, value))
     assert "should be" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["other", "unknown"])
+def test_what_many_are_called_together_is_no_name(text: str) -> None:
+    """Two series with the same labels: Prometheus would refuse all of the scrape."""
+    with pytest.raises(CheckpointEntryError, match=rf"^names: should have no name {text}$"):
+        check_entry(broken(entry(), "jobs.names.names.0.0", text))
+
+
+def test_what_all_reasons_are_called_together_is_no_reason() -> None:
+    with pytest.raises(CheckpointEntryError, match=r"^known: should have no reason other$"):
+        check_entry(broken(entry(), "jobs.reasons.known.0.0", "other"))
 
 
 @pytest.mark.parametrize(
@@ -74,9 +91,12 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
+FIELDS = ("4", "4.0", "4.1", "4.1.0", "4.1.1", "4.2.0.3")
 PARTS = (
     *(*StreamPosition._fields, "busy", "jobs", *(f"jobs.{part}" for part in counting(native=True).dump())),
     *(f"jobs.reasons.{part}" for part in ("other", "known", "known.0", *(f"known.0.{n}" for n in range(6)))),
+    *(f"jobs.names.{part}" for part in ("names", "other", "unknown", "jobs", "jobs.0", "names.0")),
+    *(f"jobs.names.names.0.{part}" for part in ("0", "1", "2", "3", *FIELDS)),
 )
 
 
@@ -96,5 +116,7 @@ def test_whatever_an_entry_has_it_is_used_or_named(part: str, value: object) -> 
     counters = jobs.counters()
     assert counters.reasons is not None
     assert counters.reasons.known[0].text
+    assert counters.names is not None
+    assert all(sum(each.wait.counts) >= 0 <= each.completed for each in counters.names.all)
     counts = (counters.added, counters.completed, *counters.wait.counts, counters.reasons.known[0].jobs)
     assert all(float(count or 0) >= 0 for count in counts)

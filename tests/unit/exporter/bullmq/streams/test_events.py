@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.streams.events import Entry, Jobs, missing_before
+from exporter.bullmq.names.tally import NameTally
+from exporter.bullmq.reasons.tally import ReasonTally
+from exporter.bullmq.streams.events import DEFAULT_BUCKETS, Entry, Jobs, missing_before
+from exporter.bullmq.tallies.label_budget import LabelBudget
 from exporter.snapshot.histogram import Histogram
 from exporter.snapshot.queues import JobCounters
 
@@ -347,6 +350,38 @@ def test_native_durations_that_are_not_those_of_the_buckets_are_refused(native: 
     with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
         restored.restore({**jobs.dump(), "native": native})
     assert restored.counters() == Jobs(native=True).counters()
+
+
+@pytest.mark.parametrize("part", ["waits", "active", "returned"])
+def test_of_a_dump_that_is_refused_nothing_is_restored(part: str) -> None:
+    def begun() -> Jobs:
+        names = NameTally(LabelBudget(10), 5, DEFAULT_BUCKETS)
+        return Jobs(reasons=ReasonTally(LabelBudget(10), 5), names=names)
+
+    jobs, refused = begun(), begun()
+    jobs.feed([entry("1000-0", "added 1 name=send"), entry("1001-0", "failed 1 failedReason=disk")])
+    with pytest.raises(ValueError, match="latin-1"):
+        refused.restore({**jobs.dump(), part: [["☃", 5]]})
+    assert refused.counters() == begun().counters()
+
+
+def test_of_a_job_whose_id_has_megabytes_a_hash_is_remembered() -> None:
+    """Of 200,000 such jobs the ids would be all of the memory; what is counted is the same."""
+    long, other = "x" * 3_000_000, "x" * 2_999_999 + "y"
+    names = NameTally(LabelBudget(10), 5, DEFAULT_BUCKETS)
+    jobs = Jobs(reasons=ReasonTally(LabelBudget(10), 5), names=names)
+    jobs.seed([other.encode()], 500)
+    script = [f"added {long} name=send", f"waiting {long}", f"active {long}", f"completed {other}"]
+    jobs.feed(entry(f"{1000 + 100 * place}-0", text) for place, text in enumerate(script))
+    assert len(json.dumps(jobs.dump())) < 5000
+    assert jobs.remembered == 1, "the one with the other id ended"
+    jobs.feed([entry("1900-0", f"failed {long} failedReason=disk")])
+    counters = jobs.counters()
+    assert spent(counters) == {"failed": (1, 0.7)}
+    assert counters.names is not None
+    assert counters.names.named[0][1:5] == (1, 0, 1, 0)
+    assert counters.reasons is not None
+    assert counters.reasons.known[0].job == "x" * 200
 
 
 def test_a_job_whose_id_is_no_text_is_not_remembered() -> None:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from exporter.bullmq.streams import budget, follow, read_round
+from exporter.bullmq.streams.events import Jobs
 from exporter.bullmq.streams.follow import Follower
-from exporter.config.settings import BullMQSettings
+from exporter.bullmq.streams.stream import Stream
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.protocol import Reply, Request
 from exporter.snapshot.queues import QueueId
 from service.outcome import Failed
@@ -233,6 +235,41 @@ def test_all_queues_together_have_a_bound(
     events = timed.events(MAIL, OTHER)
     assert events.counters.evicted >= 11
     assert timed.follower._streams[OTHER].jobs.remembered == 1
+
+
+def test_names_of_all_queues_together_have_a_bound(
+    server: Streams, timed: SteppedFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_MAX_REMEMBERED", 20)
+    timed.round(MAIL, OTHER)
+    server.add(1000, *[f"added {n}" for n in range(30)])
+    server.add(1000, "added 1", queue="other")
+    timed.round(MAIL, OTHER)
+    sizes = [timed.follower._streams[queue].jobs.remembered_names for queue in (MAIL, OTHER)]
+    assert sizes == [19, 1]
+
+
+class _Counting(Jobs):
+    """`looks`: how often it was asked how many jobs it remembers."""
+
+    looks = 0
+
+    @property
+    def remembered(self) -> int:
+        type(self).looks += 1
+        return super().remembered
+
+
+def test_many_queues_with_few_jobs_each_are_bounded_in_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest is not searched for among all of them each time: of ten thousand that was a minute."""
+    monkeypatch.setattr(follow, "_MAX_REMEMBERED", 5000)
+    streams = [Stream(QueueId("bull", str(number)), _Counting(), 0.0) for number in range(1000)]
+    for stream in streams:
+        stream.jobs.feed([[b"1-0", [b"event", b"waiting", b"jobId", b"%d" % job]] for job in range(6)])
+    _Counting.looks = 0
+    follow._evict(streams, lambda stream: stream.jobs.remembered, Stream.evict)
+    assert _Counting.looks <= 3000
+    assert sum(stream.jobs.remembered for stream in streams) == 5000
 
 
 def test_one_key_that_is_not_a_stream_does_not_block_the_others(

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.bullmq.keys import base, slot_of
 from exporter.bullmq.streams.follow import Follower
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.redis.protocol import ReplyError
 from exporter.snapshot.queues import BullMQState, QueueId
 from tests.support.event_streams import MAIL, SteppedFollower, Streams

@@ -12,7 +12,7 @@ from exporter.bullmq.sharding import shard_number
 from exporter.bullmq.streams import state_file
 from exporter.bullmq.streams.follow import Follower
 from exporter.bullmq.streams.state_file import CheckpointFile, CheckpointFileError
-from exporter.config.settings import BullMQSettings
+from exporter.config.bullmq import BullMQSettings
 from exporter.config.shard import QueueShard
 from exporter.snapshot.queues import QueueId
 from tests.support.event_streams import MAIL, OTHER, SteppedFollower, Streams, roll_back
@@ -221,15 +221,15 @@ def test_a_full_disk_affects_only_the_file(
         raise OSError(28, "No space left on device")
 
     timed = begin()
-    monkeypatch.setattr(os, "fsync", full)
-    timed.round()
-    server.add(1000, "added 1")
-    assert timed.events(seconds=10).read == 1
+    with monkeypatch.context() as disk:  # of its own: the clock is that of `monkeypatch`
+        disk.setattr(os, "fsync", full)
+        timed.round()
+        server.add(1000, "added 1")
+        assert timed.events(seconds=10).read == 1
     assert "checkpoint not written" in caplog.text
     failed = timed.follower.checkpoint_writes()
     assert failed is not None
     assert (failed.errors > 0, failed.failing) == (True, "No space left on device")
-    monkeypatch.undo()
     server.add(2000, "added 2")
     timed.round(seconds=100)
     assert timed.follower.checkpoint_writes() == failed._replace(failing="")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.address import parse_url
-from exporter.config.settings import RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.connection.access import access
 from exporter.snapshot.redis import Access
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.address import parse_url
-from exporter.config.settings import RedisSettings
+from exporter.config.redis import RedisSettings
 from exporter.redis.connection.credentials import Credentials
 from service.logs import configure
 

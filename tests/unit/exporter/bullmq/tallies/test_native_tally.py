@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.bullmq.streams.native_tally import MAX_BUCKETS, SCHEMA, NativeTally
+from exporter.bullmq.tallies.native_tally import MAX_BUCKETS, SCHEMA, NativeTally
 from exporter.snapshot.histogram import ZERO_THRESHOLD
 
 durations = st.lists(st.integers(-5, 50) | st.integers(0, 10**7) | st.integers(0, 1 << 62), max_size=400)

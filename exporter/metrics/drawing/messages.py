@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from exporter.metrics.encoding import Draw
+from exporter.metrics.drawing.encoding import Draw
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, TableColumn
 from exporter.snapshot.histogram import ZERO_THRESHOLD, Histogram, NativeHistogram
 from service.web.protobuf import (

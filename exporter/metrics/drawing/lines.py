@@ -10,7 +10,7 @@ from itertools import accumulate
 from math import inf
 from typing import Any, Final
 
-from exporter.metrics.encoding import Draw
+from exporter.metrics.drawing.encoding import Draw
 from exporter.metrics.family import AnyFamily, Family, HistogramFamily, TableColumn
 from exporter.snapshot.histogram import Histogram
 from service.web.text_format import SHORT, format_number, label_pair, label_text, sample_head

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from exporter.metrics.encoding import Draw
+from exporter.metrics.drawing.encoding import Draw
 from exporter.metrics.family import Table, TableColumn
 from exporter.snapshot.queues import Changes
 from service.web.body import Part, Piece, joined

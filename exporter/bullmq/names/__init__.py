@@ -1,0 +1,1 @@
+"""Jobs by their name: folded, bounded and counted."""

@@ -1,0 +1,1 @@
+"""What counting jobs rests on: durations in buckets, and how many labels there may be. Pure."""

@@ -1,0 +1,1 @@
+"""How families are drawn: as text, OpenMetrics and protobuf, block by block."""
