@@ -85,7 +85,7 @@ def config(prometheus: str, tmp_path: Path) -> Path:
         yaml.safe_dump(
             {
                 "prometheus": {"urls": [prometheus]},
-                "defaults": {"fallback_workers": 9},
+                "defaults": {"max_workers": 60, "fallback_workers": 50},
                 "targets": [
                     {
                         "name": "mailer",
@@ -144,7 +144,7 @@ def test_its_settings_are_those_of_the_scaler(config: Path) -> None:
     after: ScalerSettings = load_scaler_settings(yaml.safe_dump(pasted), {}).model
     [target] = after.targets
     policy = resolve(after, target)
-    assert 1 <= policy.min_workers <= policy.max_workers < 9
+    assert 1 <= policy.min_workers <= policy.max_workers < 20
     assert policy.fallback_workers == policy.max_workers
     assert (policy.worker_concurrency, policy.cooldown_seconds) == (2, 0)
     assert target.processes is not None
