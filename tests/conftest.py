@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -18,10 +19,21 @@ from lab.cluster import LocalCluster, start_cluster
 from lab.redis import RedisServer, server_version, start_redis
 from lab.sentinel import SentinelSet, start_sentinel_set
 from lab.tls import Certificates, make_certificates
+from service.logs import Formatter
 from tests.support.hangs import raise_timed_out
 from tests.support.names import RESOLVERS, LocalNames, no_name_of
 
-SETTINGS = ("REDIS_", "BULLMQ_", "EXPORTER_", "MONITORING_", "ENABLE_", "SCALER_", "SCALING_", "CRON_API_KEY")
+SETTINGS = (
+    "REDIS_",
+    "BULLMQ_",
+    "EXPORTER_",
+    "MONITORING_",
+    "ENABLE_",
+    "SCALER_",
+    "SCALING_",
+    "OTLP_",
+    "CRON_API_KEY",
+)
 
 # How long an example or its generation takes says more about the machine than about the code.
 settings.register_profile(
@@ -32,6 +44,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("oxherd")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that a test runs in this process configures the log: the tests after it would see nothing."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if handler not in handlers and isinstance(handler.formatter, Formatter):
+            root.removeHandler(handler)
 
 
 _TIMER = pytest.StashKey[Any]()

@@ -33,6 +33,7 @@ VALUES = {
     "EXPORTER_HOST": "127.0.0.1",
     "MONITORING_INTERVAL_SECONDS": "30",
     "ENABLE_MONITORING": "true",
+    "OTLP_URL": "https://h:4318/v1/metrics",
     "REDIS_ULR": "redis://h:1",
     "BULLMQ_PREFIX": "a b,c",
     "REDIS_PASSWRD": 'p$w\'d "x"',

@@ -160,8 +160,14 @@ def test_five_thousand_names_and_no_secret_of_one_goes_anywhere(server: RedisSer
             added = 'bullmq_job_added_total{prefix="bull",queue="pay"}'
             wait_until(lambda: added in program.samples(), what="it is followed", seconds=60)
             bullmq.queue("pay", "addBulk", jobs(*CARRIERS))
-            for thousand in range(0, 5000, 1000):
+            for thousand in range(0, 5000, 1000):  # BullMQ keeps 10,000 events
                 bullmq.queue("pay", "addBulk", jobs(*map(word, range(thousand, thousand + 1000))))
+                so_far = thousand + 1005
+                wait_until(
+                    lambda so_far=so_far: program.samples()[added] == so_far,  # type: ignore[misc]
+                    what="they are read",
+                    seconds=60,
+                )
             bullmq.start_worker("pay", concurrency=20)
             completed = 'bullmq_job_completed_total{prefix="bull",queue="pay"}'
             wait_until(lambda: program.samples()[completed] == 5005, what="all are counted", seconds=90)
