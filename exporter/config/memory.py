@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pydantic import Field
 
-from service.config.model import Model
-
-_DAY_SECONDS: Final = 86_400
+from service.config.model import DAY_SECONDS, Model
 
 
 class MemorySettings(Model):
@@ -18,7 +14,7 @@ class MemorySettings(Model):
     interval_seconds: float = Field(
         300.0,
         ge=10,
-        le=_DAY_SECONDS,
+        le=DAY_SECONDS,
         description="seconds from the start of one survey of all queues to the next; longer where it takes "
         "longer within `redis_ratio`",
     )
