@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -216,3 +218,23 @@ def test_what_has_gone_is_forgotten(writer_of: Callable[..., StatusWriter], put:
     writer.forget({first})
     assert writer.latest(first) is None
     assert writer.latest(second) == {"current": 1}
+
+
+def test_what_changes_while_it_is_written_has_its_turn_after_the_others() -> None:
+    """And not at once: an object that changes all the time would be written all the time."""
+    written: list[tuple[str, int]] = []
+
+    class Api:
+        def patch_scaled_queue_status(self, ref: Ref, status: dict[str, Any], _: object) -> None:
+            written.append((ref.name, status["n"]))
+            if ref.name == "a":
+                writer.put(ref, "a", {"n": status["n"] + 1})
+
+    fence: Any = SimpleNamespace(leading=True, bounded=lambda deadline: deadline)
+    api: Any = Api()
+    writer = StatusWriter(api, fence, 1000.0)
+    for name in ("a", "b", "c"):
+        writer.put(Ref("ScaledQueue", "shop", name), name, {"n": 1})
+    writer._step()
+    assert written == [("a", 1), ("b", 1), ("c", 1)]
+    assert writer.latest("a") == {"n": 2}, "in five seconds"

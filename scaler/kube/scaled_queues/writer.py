@@ -101,9 +101,9 @@ class StatusWriter:
             return
         self._problem.report("")
         with self._lock:
-            self._done(entry)
-            self._written[entry.uid] = entry.status
             self._written_at[entry.uid] = monotonic()
+            self._written[entry.uid] = entry.status
+            self._done(entry)
 
     def _failed(self, entry: _Entry, error: KubeError) -> None:
         if error.kind == "not_found":
@@ -128,6 +128,8 @@ class StatusWriter:
             self._pending[entry.uid] = known._replace(due=monotonic() + pause, failures=failures)
 
     def _done(self, entry: _Entry) -> None:
-        """Unless a newer one has taken its place."""
-        if self._pending.get(entry.uid) is entry:
-            del self._pending[entry.uid]
+        """A newer one that has taken its place meanwhile has its turn after the others, and not at once."""
+        newer = self._pending.pop(entry.uid, entry)
+        if newer is not entry:
+            due = self._written_at.get(entry.uid, float("-inf")) + EACH_SECONDS
+            self._pending[entry.uid] = newer._replace(due=max(newer.due, due), failures=0)
