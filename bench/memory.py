@@ -236,7 +236,7 @@ def _of(figures: Figures, queue: str) -> float:
 
 
 def _error(memory: MeasuredMemory, queue: str, state: str) -> float:
-    """The standard error in bytes that is told of a row of `off`."""
+    """The standard error in bytes that the survey gives for a row of `off`."""
     if not queue:
         return float(sum(each.error**2 for each in memory.queues.values()) ** 0.5)
     measured = memory.queues[QueueId(_PREFIX, queue)]

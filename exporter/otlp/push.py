@@ -28,7 +28,7 @@ from service.threads import backoff
 log = logging.getLogger(__name__)
 
 _COLLECTION_SECONDS: Final = 10.0  # as a scrape without a time-out has
-_LONGEST_PUSH: Final = 60.0  # with all attempts: then it is told that it failed
+_LONGEST_PUSH: Final = 60.0  # with all attempts: then it has failed
 _GOES_ON: Final[frozenset[PushFailure | None]] = frozenset({None, "partial", "rejected"})
 """After these the other requests of a push are sent."""
 

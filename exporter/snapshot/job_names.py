@@ -30,20 +30,17 @@ class JobName(NamedTuple):
 
 
 class JobNames(NamedTuple):
-    """Of a queue: the names that have series of their own, in the order of the alphabet; all `other` names
-    together; and the jobs whose name is `unknown`, as they were added before the queue was followed."""
+    """Of a queue: the names that have series of their own, in the order of the alphabet; and, where there are
+    some, the `rest`: all other names together, and the jobs whose name is unknown, as they were added before
+    the queue was followed. Where no name has series there is no rest: it would be the queue once more."""
 
-    named: tuple[JobName, ...]
-    other: JobName
-    unknown: JobName
+    named: tuple[JobName, ...] = ()
+    rest: tuple[JobName, ...] = ()
 
     @property
     def all(self) -> tuple[JobName, ...]:
-        """The named ones, and the others and the unknown ones where there are some; nothing where no name has
-        series, as `other` would be all of the queue once more."""
-        if not self.named:
-            return ()
-        return (*self.named, *(each for each in (self.other, self.unknown) if _any(each)))
+        """The named ones, and those of the rest that any job is counted in."""
+        return (*self.named, *(each for each in self.rest if _any(each)))
 
 
 def _any(counted: JobName) -> bool:

@@ -97,7 +97,7 @@ class MemoryWatch:
 
     def step(self) -> float:
         """One request to each node whose pause is over; the seconds until the next. A Redis that does not
-        answer is not an error: it retries, and what was known is told until it is old."""
+        answer is not an error: it retries, and what was known is served until it is old."""
         self._stepped_at = monotonic()
         if not self._runs:
             pause = self._next - monotonic()

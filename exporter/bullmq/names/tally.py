@@ -42,6 +42,7 @@ _MOST_FAILED: Final = 1000
 _EVICTION_DIVISOR: Final = 8
 _NEVER: Final = 1 << 200
 """A size that no name has."""
+_NO_NAMES: Final = JobNames()
 
 
 class _Counts:
@@ -191,11 +192,13 @@ class NameTally:
 
     def snapshot(self) -> JobNames:
         """As of now; of a name the same object until something of it is counted."""
+        if not self.labels:
+            return _NO_NAMES  # of most queues, where there are more than may have series
         named = sorted(name.text for name in self._names.values() if name.labelled)
+        rest = ((OTHER_NAMES, self._other), (UNKNOWN_NAME, self._unknown))
         return JobNames(
             tuple(self._names[text].counts.freeze(text, native=self._native) for text in named),
-            self._other.freeze(OTHER_NAMES, native=self._native),
-            self._unknown.freeze(UNKNOWN_NAME, native=self._native),
+            tuple(counts.freeze(text, native=self._native) for text, counts in rest),
         )
 
     # --- which names have series ---

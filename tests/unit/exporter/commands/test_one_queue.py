@@ -156,7 +156,7 @@ def test_a_narrow_terminal_cuts_no_name(width: int) -> None:
 
 def test_what_is_not_counted_is_said() -> None:
     assert "jobs are not counted by their name" in shown(select_queues(view(names=False), ["mail"]))
-    assert "no job was added since it is followed" in shown(select_queues(view(), ["bull:pay"]))
+    assert "none was added since it is followed" in shown(select_queues(view(), ["bull:pay"]))
     assert "jobs are not counted" in shown(select_queues(view(), ["shop:pay"]))
 
 

@@ -120,7 +120,7 @@ def test_a_name_that_went_away_ends() -> None:
     assert counts(tally.snapshot()).keys() == {"hourly"}
     tally.added(b"3", b"yearly")
     tally.ended(b"1", "completed", 5)
-    assert counts(tally.snapshot())["yearly"] == (1, 1, 0, 0), "it begins anew"
+    assert counts(tally.snapshot())["yearly"] == (1, 1, 0, 0), "it begins from 0"
 
 
 def test_a_clock_that_went_back_does_not_end_the_fading() -> None:
@@ -271,7 +271,7 @@ def test_with_places_for_all_names_each_job_counts_once(events: list[tuple[str, 
 def test_it_goes_on_after_a_restart(
     before: list[tuple[str, str, str, str, int]], after: list[tuple[str, str, str, str, int]], *, native: bool
 ) -> None:
-    """With enough places for all names, which a restart does not weigh anew."""
+    """With enough places for all names, which a restart does not choose again."""
 
     def begun() -> Jobs:
         return Jobs(names=counting(50, native=native), native=native)
